@@ -1,1 +1,39 @@
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// Element-wise float kernels, compiled for several instruction sets and chosen once at run time.
+// Every function reads and writes only the memory its arguments name; none allocates.
+
+// Highest level this machine can run: 0 portable, 1 AVX2 + FMA, 2 AVX-512.
+int CKernels_level_supported(void);
+// Level in use; set by tests to walk every path. A level above the supported one is ignored.
+int CKernels_level(void);
+void CKernels_set_level(int level);
+
+float CKernels_dot(const float *a, const float *b, size_t n);
+float CKernels_squared_distance(const float *a, const float *b, size_t n);
+// y[i] += a * x[i]
+void CKernels_axpy(float a, const float *x, float *y, size_t n);
+void CKernels_scale(float a, float *y, size_t n);
+void CKernels_add(const float *x, float *y, size_t n);
+void CKernels_relu(float *y, size_t n);
+void CKernels_silu(float *y, size_t n);
+void CKernels_sigmoid(float *y, size_t n);
+void CKernels_tanh(float *y, size_t n);
+// s[i] = SiLU(s[i] + bias[i]) * scale; `bias` may be NULL
+void CKernels_silu_attention(float *s, const float *bias, float scale, size_t n);
+// s = softmax(s) with `extra_count` further keys of score `extra`; returns the weight of one extra key.
+float CKernels_softmax(float *s, size_t n, float extra, float extra_count);
+// y = (x - mean) / sqrt(variance + epsilon) * weight + bias; weight and bias may be NULL. x == y is allowed.
+void CKernels_layer_norm(const float *x, const float *weight, const float *bias, float epsilon, float *y, size_t n);
+// y[i] = a[i] * b[i]
+void CKernels_multiply(const float *a, const float *b, float *y, size_t n);
+// The DCN-V2 cross step: x[i] += x0[i] * (product[i] + bias[i])
+void CKernels_cross(const float *x0, const float *product, const float *bias, float *x, size_t n);
+// 1 if all are finite.
+int CKernels_all_finite(const float *x, size_t n);
+
+void CKernels_from_half(const uint16_t *x, float *y, size_t n);
+void CKernels_from_bfloat(const uint16_t *x, float *y, size_t n);
+void CKernels_from_int8(const int8_t *x, float scale, float *y, size_t n);

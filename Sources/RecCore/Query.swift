@@ -1,0 +1,27 @@
+/// What one request asks of the models, with every id resolved to a row: the input of retrieval and ranking.
+public struct Query: Sendable {
+    /// Row of a known user, else nil.
+    public var userRow: Int?
+    /// Known events, oldest first; the request's `session` is already at the end.
+    public var history: [HistoryEvent]
+    /// Known events left out before `history[0]`; with `history.count` it places the model's window.
+    public var historyOffset: Int
+    /// Time of the question in Unix seconds.
+    public var now: Double
+    /// Request features over the user's stored ones.
+    public var userFeatures: FeatureValues
+    /// Features of the situation.
+    public var contextFeatures: FeatureValues
+
+    public init(
+        userRow: Int? = nil, history: [HistoryEvent] = [], historyOffset: Int = 0, now: Double,
+        userFeatures: FeatureValues = [:], contextFeatures: FeatureValues = [:]
+    ) {
+        self.userRow = userRow
+        self.history = history
+        self.historyOffset = historyOffset
+        self.now = now
+        self.userFeatures = userFeatures
+        self.contextFeatures = contextFeatures
+    }
+}
