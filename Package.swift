@@ -57,7 +57,7 @@ let package = Package(
 
         // MARK: - Base: what we stand on
         module("Features", ["RecCore", "Kernels", "Artifacts"]),
-        module("Artifacts", ["JSON", "Kernels", "COpenSSL", "CLinux"]),
+        module("Artifacts", ["JSON", "Kernels", "COpenSSL"]),
         module("Threading", ["CLinux"]),
         module("Kernels", ["CKernels", "COpenBLAS"]),
         module("JSON"),
@@ -76,7 +76,7 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["CLinux", "JSON"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("JSON", ["JSON"]),
         tests("Kernels", ["Kernels"]),
-        tests("Artifacts", ["Artifacts", "Kernels"]),
+        tests("Artifacts", ["Artifacts", "Kernels", "JSON"]),
         tests("Features", ["Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Threading", ["Threading"]),
         tests("HTTP", ["HTTP", "Threading"]),

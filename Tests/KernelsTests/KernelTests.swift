@@ -1,17 +1,8 @@
 import Kernels
+import TestSupport
 import Testing
 
-/// A small deterministic generator (SplitMix64), so that failures repeat.
-struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-    init(_ seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
+extension SeededRandom {
     mutating func matrix(_ rows: Int, _ columns: Int, _ range: ClosedRange<Float> = -2...2) -> Matrix {
         Matrix(rows: rows, columns: columns, values: (0..<rows * columns).map { _ in Float.random(in: range, using: &self) })
     }

@@ -1,0 +1,175 @@
+/// What is wrong with a document that is JSON but not what was asked for, with an RFC 6901 pointer to the place.
+public struct JSONSchemaError: Error, Equatable, CustomStringConvertible, Sendable {
+    public enum Kind: Sendable, Equatable { case unknownField, wrongType, outOfRange, missing }
+    public let kind: Kind
+    public let pointer: String
+    public let detail: String
+    public var description: String { "\(pointer.isEmpty ? "document" : pointer): \(detail)" }
+
+    public init(_ kind: Kind, _ pointer: String, _ detail: String) {
+        self.kind = kind
+        self.pointer = pointer
+        self.detail = detail
+    }
+}
+
+/// Reads an object member by member with types and ranges checked, and refuses what nobody asked for.
+///
+/// Members read are remembered; `finish()` throws on the first that was not. A null member counts as absent.
+public struct JSONObjectReader {
+    public let object: JSONObject
+    public let pointer: String
+    private var seen: Set<String> = []
+
+    /// - Throws: `.wrongType` when `value` is not an object.
+    public init(_ value: JSONValue, at pointer: String) throws(JSONSchemaError) {
+        guard case .object(let object) = value else {
+            throw JSONSchemaError(.wrongType, pointer, "expected an object, found \(value.typeName)")
+        }
+        self.object = object
+        self.pointer = pointer
+    }
+
+    /// The pointer of member `name` (RFC 6901 escapes).
+    public func pointer(to name: String) -> String { Self.pointer(pointer, name) }
+
+    /// The pointer of a member or element below `pointer`.
+    public static func pointer(_ pointer: String, _ name: String) -> String {
+        var text = pointer + "/"
+        for character in name {
+            switch character {
+            case "~": text += "~0"
+            case "/": text += "~1"
+            default: text.append(character)
+            }
+        }
+        return text
+    }
+
+    /// The raw member, nil when absent or null.
+    public mutating func value(_ name: String) -> JSONValue? {
+        seen.insert(name)
+        guard let value = object[name], value != .null else { return nil }
+        return value
+    }
+
+    /// Names of the members nobody has read yet.
+    public var unread: [String] { object.members.map(\.name).filter { !seen.contains($0) } }
+
+    /// - Throws: `.unknownField` when a member was never read.
+    public func finish() throws(JSONSchemaError) {
+        if let name = unread.first { throw JSONSchemaError(.unknownField, pointer(to: name), "unknown field") }
+    }
+
+    public mutating func optionalString(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576) throws(JSONSchemaError) -> String? {
+        guard let value = value(name) else { return nil }
+        return try Self.string(value, at: pointer(to: name), bytes: range)
+    }
+
+    public mutating func optionalInteger(_ name: String, in range: ClosedRange<Int>) throws(JSONSchemaError) -> Int? {
+        guard let value = value(name) else { return nil }
+        return try Self.integer(value, at: pointer(to: name), in: range)
+    }
+
+    public mutating func optionalNumber(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError) -> Double? {
+        guard let value = value(name) else { return nil }
+        return try Self.number(value, at: pointer(to: name), in: range)
+    }
+
+    public mutating func optionalBoolean(_ name: String) throws(JSONSchemaError) -> Bool? {
+        guard let value = value(name) else { return nil }
+        guard case .boolean(let boolean) = value else {
+            throw JSONSchemaError(.wrongType, pointer(to: name), "expected a boolean, found \(value.typeName)")
+        }
+        return boolean
+    }
+
+    /// The elements of an array member of at most `maximum` elements.
+    public mutating func optionalArray(_ name: String, maximum: Int) throws(JSONSchemaError) -> [JSONValue]? {
+        guard let value = value(name) else { return nil }
+        guard case .array(let elements) = value else {
+            throw JSONSchemaError(.wrongType, pointer(to: name), "expected an array, found \(value.typeName)")
+        }
+        if elements.count > maximum {
+            throw JSONSchemaError(.outOfRange, pointer(to: name), "\(elements.count) elements, at most \(maximum)")
+        }
+        return elements
+    }
+
+    public mutating func optionalObject(_ name: String) throws(JSONSchemaError) -> JSONObjectReader? {
+        guard let value = value(name) else { return nil }
+        return try JSONObjectReader(value, at: pointer(to: name))
+    }
+
+    /// `found`, or `.missing` when it is nil.
+    public func required<Value>(_ name: String, _ found: Value?) throws(JSONSchemaError) -> Value {
+        guard let found else { throw JSONSchemaError(.missing, pointer(to: name), "required field is missing") }
+        return found
+    }
+
+    public mutating func string(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576) throws(JSONSchemaError) -> String {
+        try required(name, try optionalString(name, bytes: range))
+    }
+
+    public mutating func integer(_ name: String, in range: ClosedRange<Int>) throws(JSONSchemaError) -> Int {
+        try required(name, try optionalInteger(name, in: range))
+    }
+
+    public mutating func number(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError) -> Double {
+        try required(name, try optionalNumber(name, in: range))
+    }
+
+    public mutating func array(_ name: String, maximum: Int) throws(JSONSchemaError) -> [JSONValue] {
+        try required(name, try optionalArray(name, maximum: maximum))
+    }
+
+    public mutating func reader(_ name: String) throws(JSONSchemaError) -> JSONObjectReader {
+        try required(name, try optionalObject(name))
+    }
+
+    /// A string of the named values.
+    public mutating func choice<Value>(_ name: String, _ choices: [(String, Value)]) throws(JSONSchemaError) -> Value {
+        let text = try string(name)
+        guard let choice = choices.first(where: { $0.0 == text }) else {
+            throw JSONSchemaError(.outOfRange, pointer(to: name), "expected one of " + choices.map(\.0).joined(separator: ", "))
+        }
+        return choice.1
+    }
+
+    // MARK: Single values
+
+    public static func string(
+        _ value: JSONValue, at pointer: String, bytes range: ClosedRange<Int> = 0...1_048_576
+    ) throws(JSONSchemaError) -> String {
+        guard case .string(let text) = value else {
+            throw JSONSchemaError(.wrongType, pointer, "expected a string, found \(value.typeName)")
+        }
+        guard range.contains(text.utf8.count) else {
+            throw JSONSchemaError(.outOfRange, pointer, "\(text.utf8.count) bytes, expected \(range.lowerBound) to \(range.upperBound)")
+        }
+        return text
+    }
+
+    public static func integer(_ value: JSONValue, at pointer: String, in range: ClosedRange<Int>) throws(JSONSchemaError) -> Int {
+        guard case .integer(let integer) = value else {
+            throw JSONSchemaError(.wrongType, pointer, "expected an integer, found \(value.typeName)")
+        }
+        guard let found = Int(exactly: integer), range.contains(found) else {
+            throw JSONSchemaError(.outOfRange, pointer, "expected \(range.lowerBound) to \(range.upperBound)")
+        }
+        return found
+    }
+
+    public static func number(_ value: JSONValue, at pointer: String, in range: ClosedRange<Double>) throws(JSONSchemaError) -> Double {
+        let number: Double
+        switch value {
+        case .integer(let integer): number = Double(integer)
+        case .number(let found): number = found
+        default: throw JSONSchemaError(.wrongType, pointer, "expected a number, found \(value.typeName)")
+        }
+        guard range.contains(number) else {
+            throw JSONSchemaError(.outOfRange, pointer, "expected \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+}
