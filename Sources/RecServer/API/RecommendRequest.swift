@@ -1,0 +1,217 @@
+import JSON
+import RecCore
+
+/// The body of `POST /recommend`: every field typed and in range, ids still as the caller wrote them.
+struct RecommendRequest {
+    /// Named maxima of the request; `openapi.yaml` says the same.
+    enum Limits {
+        static let idBytes = 1...128
+        static let history = 4096
+        static let session = 256
+        static let candidates = 10_000
+        static let queryItems = 256
+        static let exclude = 10_000
+        static let page = 1...500
+        static let fields = 64
+        static let features = 256
+        static let featureValues = 64
+        static let filterDepth = 8
+        static let filterPredicates = 64
+        static let filterValues = 1024
+        static let weights = 64
+        static let deadlineMilliseconds = 1...10_000
+        static let time = -1e11...1e11
+    }
+
+    /// One event as the caller sends it.
+    struct Event {
+        let itemID: String
+        let action: String?
+        let timestamp: Double?
+    }
+
+    /// An item to rank, with features of this request alone.
+    struct RequestedCandidate {
+        let itemID: String
+        let features: FeatureValues
+    }
+
+    /// Which items of the history are left out of the answer.
+    enum ExcludeSeen {
+        case none, all
+        case matching(actions: [String]?, within: Double?)
+    }
+
+    var userID: String?
+    var history: [Event]?
+    var historyOffset = 0
+    var session: [Event] = []
+    var now: Double?
+    var userFeatures: FeatureValues = [:]
+    var contextFeatures: FeatureValues = [:]
+    var candidates: [RequestedCandidate]?
+    var queryItems: [String] = []
+    var count: Int?
+    var fields: [String] = ["title"]
+    var exclude: [String] = []
+    var excludeSeen: ExcludeSeen?
+    var filter: ItemFilter?
+    var weights: [String: Double] = [:]
+    var diversity = 0.0
+    var deadlineMilliseconds: Int?
+    var mayDegrade = true
+    var explain = false
+
+    /// Decodes a body; an empty one is `{}`.
+    init(body: [UInt8]) throws(Problem) {
+        let document: JSONValue
+        do { document = body.isEmpty ? .object(JSONObject([])) : try JSONParser.parse(body, depthMaximum: 32) } catch {
+            throw Problem(error)
+        }
+        try self.init(document)
+    }
+
+    init(_ document: JSONValue) throws(Problem) {
+        do { try decode(document) } catch { throw Problem(error) }
+        var unread: [String] = []
+        if case .object(let object) = document { unread = object.members.map(\.name).filter { !Self.names.contains($0) } }
+        if !unread.isEmpty {
+            throw Problem(
+                .unknownField, errors: unread.prefix(16).map { .init(pointer: JSONObjectReader.pointer("", $0), detail: "unknown field") })
+        }
+    }
+
+    private static let names: Set<String> = [
+        "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates", "query_items", "n", "fields", "exclude",
+        "exclude_seen", "filter", "weights", "diversity", "deadline_ms", "degrade", "explain",
+    ]
+
+    private mutating func decode(_ document: JSONValue) throws(JSONSchemaError) {
+        var reader = try JSONObjectReader(document, at: "")
+        userID = try reader.optionalString("user_id", bytes: Limits.idBytes)
+        if let events = try reader.optionalArray("history", maximum: Limits.history) { history = try Self.events(events, "/history") }
+        historyOffset = try reader.optionalInteger("history_offset", in: 0...1_000_000_000) ?? 0
+        if let events = try reader.optionalArray("session", maximum: Limits.session) { session = try Self.events(events, "/session") }
+        now = try reader.optionalNumber("now", in: Limits.time)
+        if let object = try reader.optionalObject("user") { userFeatures = try Self.features(object) }
+        if let object = try reader.optionalObject("context") { contextFeatures = try Self.features(object) }
+        if let list = try reader.optionalArray("candidates", maximum: Limits.candidates) { candidates = try Self.candidates(list) }
+        queryItems = try Self.ids(&reader, "query_items", maximum: Limits.queryItems) ?? []
+        count = try reader.optionalInteger("n", in: candidates == nil ? Limits.page : 1...Limits.candidates)
+        fields = try Self.strings(&reader, "fields", maximum: Limits.fields) ?? fields
+        exclude = try Self.ids(&reader, "exclude", maximum: Limits.exclude) ?? []
+        excludeSeen = try Self.excludeSeen(&reader)
+        if let value = reader.value("filter") { filter = try FilterDecoder.decode(value, at: "/filter") }
+        if let object = try reader.optionalObject("weights") { weights = try Self.weights(object) }
+        diversity = try reader.optionalNumber("diversity", in: 0...1) ?? 0
+        deadlineMilliseconds = try reader.optionalInteger("deadline_ms", in: Limits.deadlineMilliseconds)
+        if reader.value("degrade") != nil { mayDegrade = try reader.choice("degrade", [("allow", true), ("never", false)]) }
+        explain = try reader.optionalBoolean("explain") ?? false
+    }
+
+    private static func events(_ list: [JSONValue], _ pointer: String) throws(JSONSchemaError) -> [Event] {
+        var events: [Event] = []
+        events.reserveCapacity(list.count)
+        for (index, value) in list.enumerated() {
+            var reader = try JSONObjectReader(value, at: "\(pointer)/\(index)")
+            events.append(
+                Event(
+                    itemID: try reader.string("item_id", bytes: Limits.idBytes), action: try reader.optionalString("action", bytes: 1...64),
+                    timestamp: try reader.optionalNumber("timestamp", in: Limits.time)))
+            try reader.finish()
+        }
+        return events
+    }
+
+    private static func candidates(_ list: [JSONValue]) throws(JSONSchemaError) -> [RequestedCandidate] {
+        var candidates: [RequestedCandidate] = []
+        candidates.reserveCapacity(list.count)
+        for (index, value) in list.enumerated() {
+            var reader = try JSONObjectReader(value, at: "/candidates/\(index)")
+            let itemID = try reader.string("item_id", bytes: Limits.idBytes)
+            let features = try reader.optionalObject("features")
+            candidates.append(RequestedCandidate(itemID: itemID, features: try features.map(Self.features) ?? [:]))
+            try reader.finish()
+        }
+        return candidates
+    }
+
+    private static func excludeSeen(_ reader: inout JSONObjectReader) throws(JSONSchemaError) -> ExcludeSeen? {
+        switch reader.value("exclude_seen") {
+        case nil: return nil
+        case .boolean(let all): return all ? .all : ExcludeSeen.none
+        case .some(let value):
+            var rule = try JSONObjectReader(value, at: "/exclude_seen")
+            let actions = try strings(&rule, "actions", maximum: 256)
+            let within = try rule.optionalNumber("within_s", in: 0...1e11)
+            try rule.finish()
+            return .matching(actions: actions, within: within)
+        }
+    }
+
+    private static func weights(_ object: JSONObjectReader) throws(JSONSchemaError) -> [String: Double] {
+        guard object.object.members.count <= Limits.weights else { throw JSONSchemaError(.outOfRange, "/weights", "more than \(Limits.weights) weights") }
+        var weights: [String: Double] = [:]
+        for member in object.object.members {
+            weights[member.name] = try JSONObjectReader.number(member.value, at: object.pointer(to: member.name), in: -1e6...1e6)
+        }
+        return weights
+    }
+
+    private static func strings(_ reader: inout JSONObjectReader, _ name: String, maximum: Int) throws(JSONSchemaError) -> [String]? {
+        try texts(&reader, name, maximum: maximum, bytes: 1...64)
+    }
+
+    private static func ids(_ reader: inout JSONObjectReader, _ name: String, maximum: Int) throws(JSONSchemaError) -> [String]? {
+        try texts(&reader, name, maximum: maximum, bytes: Limits.idBytes)
+    }
+
+    private static func texts(
+        _ reader: inout JSONObjectReader, _ name: String, maximum: Int, bytes: ClosedRange<Int>
+    ) throws(JSONSchemaError) -> [String]? {
+        guard let list = try reader.optionalArray(name, maximum: maximum) else { return nil }
+        var texts: [String] = []
+        texts.reserveCapacity(list.count)
+        for (index, value) in list.enumerated() {
+            texts.append(try JSONObjectReader.string(value, at: reader.pointer(to: name) + "/\(index)", bytes: bytes))
+        }
+        return texts
+    }
+
+    /// An object of features: string, number, boolean, null (absent), or an array of strings.
+    static func features(_ object: JSONObjectReader) throws(JSONSchemaError) -> FeatureValues {
+        guard object.object.members.count <= Limits.features else {
+            throw JSONSchemaError(.outOfRange, object.pointer, "more than \(Limits.features) features")
+        }
+        var features: FeatureValues = [:]
+        for member in object.object.members {
+            let pointer = object.pointer(to: member.name)
+            switch member.value {
+            case .null: continue
+            case .boolean(let value): features[member.name] = .boolean(value)
+            case .integer(let value): features[member.name] = .number(Double(value))
+            case .number(let value): features[member.name] = .number(value)
+            case .string(let value): features[member.name] = .string(value)
+            case .array(let elements):
+                guard elements.count <= Limits.featureValues else {
+                    throw JSONSchemaError(.outOfRange, pointer, "\(elements.count) elements, at most \(Limits.featureValues)")
+                }
+                var values: [String] = []
+                for (index, element) in elements.enumerated() { values.append(try JSONObjectReader.string(element, at: "\(pointer)/\(index)")) }
+                features[member.name] = .strings(values)
+            case .object: throw JSONSchemaError(.wrongType, pointer, "expected a string, number, boolean, null or array, found object")
+            }
+        }
+        return features
+    }
+}
+
+extension Optional {
+    /// `map` with a typed throw.
+    func map<Result, E: Error>(_ transform: (Wrapped) throws(E) -> Result) throws(E) -> Result? {
+        switch self {
+        case .none: nil
+        case .some(let value): try transform(value)
+        }
+    }
+}

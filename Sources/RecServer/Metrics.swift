@@ -1,0 +1,113 @@
+import Synchronization
+
+/// A count that any thread may raise.
+final class Counter: Sendable {
+    private let count = Atomic<UInt64>(0)
+
+    func add(_ amount: Int = 1) { count.wrappingAdd(UInt64(clamping: amount), ordering: .relaxed) }
+    var value: UInt64 { count.load(ordering: .relaxed) }
+}
+
+/// A distribution over fixed bounds; recording is a few atomic additions on any thread.
+final class Histogram: Sendable {
+    /// Upper bounds, ascending; a last bucket without a bound follows.
+    let bounds: [Double]
+    private let buckets: [Counter]
+    /// Sum in billionths, so that it stays an integer.
+    private let sum = Counter()
+
+    /// Seconds, OpenTelemetry's bounds with finer ones below 5 ms, where this server works.
+    static let secondsBounds: [Double] = [
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+    ]
+    /// Numbers of items.
+    static let countBounds: [Double] = [0, 1, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
+
+    init(bounds: [Double]) {
+        self.bounds = bounds
+        buckets = (0...bounds.count).map { _ in Counter() }
+    }
+
+    /// Records a value ≥ 0.
+    func record(_ value: Double) {
+        buckets[bounds.firstIndex { value <= $0 } ?? bounds.count].add()
+        sum.add(Int((value * 1e9).rounded()))
+    }
+
+    /// Records a duration in nanoseconds.
+    func record(nanoseconds: UInt64) {
+        let seconds = Double(nanoseconds) / 1e9
+        buckets[bounds.firstIndex { seconds <= $0 } ?? bounds.count].add()
+        sum.add(Int(clamping: nanoseconds))
+    }
+
+    /// Cumulative counts per bucket, the last being the total, and the sum of the values.
+    var snapshot: (cumulative: [UInt64], sum: Double) {
+        var total: UInt64 = 0
+        let cumulative = buckets.map { bucket in
+            total += bucket.value
+            return total
+        }
+        return (cumulative, Double(sum.value) / 1e9)
+    }
+}
+
+/// Everything `/metrics` shows that the request path records; label values come from fixed sets only.
+final class Metrics: Sendable {
+    /// Label values of `route`.
+    enum Route: String, CaseIterable, Sendable {
+        case recommend = "/recommend"
+        case similar = "/similar/{item_id}"
+        case livez = "/livez", readyz = "/readyz", healthz = "/healthz", version = "/version", metrics = "/metrics"
+        case openapi = "/openapi.yaml"
+        case other
+
+        var index: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+    }
+
+    /// Label values of `stage`, in pipeline order.
+    enum Stage: String, CaseIterable, Sendable {
+        case queue, decode, retrieve, sequence, rank, slate, encode
+
+        var index: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+    }
+
+    /// Statuses with a series of their own; anything else counts as 500.
+    static let statuses = [200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503, 504, 505]
+
+    private let requests: [[Histogram]]
+    let stages: [Histogram]
+    /// Candidates after retrieval, after the filters, and in the slate.
+    let candidatesRetrieved = Histogram(bounds: Histogram.countBounds)
+    let candidatesRanked = Histogram(bounds: Histogram.countBounds)
+    let itemsReturned = Histogram(bounds: Histogram.countBounds)
+    let shed = Counter()
+    let abandoned = Counter()
+    let deadlinesMissed = Counter()
+    let shortAnswers = Counter()
+    let scoresDropped = Counter()
+    let historyTokens = Counter()
+    private let degraded: [Counter]
+
+    init() {
+        requests = Route.allCases.map { _ in Self.statuses.map { _ in Histogram(bounds: Histogram.secondsBounds) } }
+        stages = Stage.allCases.map { _ in Histogram(bounds: Histogram.secondsBounds) }
+        degraded = DegradationStep.allCases.map { _ in Counter() }
+    }
+
+    func record(_ route: Route, status: Int, nanoseconds: UInt64) {
+        let column = Self.statuses.firstIndex(of: status) ?? Self.statuses.firstIndex(of: 500) ?? 0
+        requests[route.index][column].record(nanoseconds: nanoseconds)
+    }
+
+    func histogram(_ route: Route, statusIndex: Int) -> Histogram { requests[route.index][statusIndex] }
+    func record(_ stage: Stage, nanoseconds: UInt64) { stages[stage.index].record(nanoseconds: nanoseconds) }
+    func degraded(_ step: DegradationStep) -> Counter { degraded[DegradationStep.allCases.firstIndex(of: step) ?? 0] }
+}
+
+/// A rung of the ladder from the full answer down to the popular list, as answers and metrics name it.
+enum DegradationStep: String, CaseIterable, Sendable {
+    case sequenceSkipped = "sequence_skipped"
+    case rankerSkipped = "ranker_skipped"
+    case popular
+}
