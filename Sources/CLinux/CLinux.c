@@ -1,1 +1,345 @@
+#define _GNU_SOURCE
 #include "CLinux.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+const int32_t CLinux_EAGAIN = EAGAIN;
+const int32_t CLinux_EMFILE = EMFILE;
+const int32_t CLinux_ENFILE = ENFILE;
+const int32_t CLinux_ENOBUFS = ENOBUFS;
+const int32_t CLinux_ENOMEM = ENOMEM;
+const int32_t CLinux_ECONNABORTED = ECONNABORTED;
+const int32_t CLinux_EADDRINUSE = EADDRINUSE;
+const int32_t CLinux_EINVAL = EINVAL;
+const int32_t CLinux_ETIMEDOUT = ETIMEDOUT;
+
+const char *CLinux_strerror(int32_t code) {
+    const char *text = strerrordesc_np(code);
+    return text ? text : "unknown error";
+}
+
+// MARK: - Clocks
+
+static uint64_t nanoseconds(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t CLinux_monotonic_nanoseconds(void) { return nanoseconds(CLOCK_MONOTONIC); }
+int64_t CLinux_wall_nanoseconds(void) { return (int64_t)nanoseconds(CLOCK_REALTIME); }
+int64_t CLinux_cpu_nanoseconds(void) { return (int64_t)nanoseconds(CLOCK_PROCESS_CPUTIME_ID); }
+
+// MARK: - Process
+
+int32_t CLinux_getrandom(void *bytes, size_t count) {
+    char *next = bytes;
+    while (count > 0) {
+        ssize_t n = getrandom(next, count, 0);
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            return -errno;
+        }
+        next += n;
+        count -= (size_t)n;
+    }
+    return 0;
+}
+
+int64_t CLinux_resident_bytes(void) {
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (!file) return -errno;
+    long total = 0, resident = 0;
+    int fields = fscanf(file, "%ld %ld", &total, &resident);
+    fclose(file);
+    return fields == 2 ? (int64_t)resident * sysconf(_SC_PAGESIZE) : -EINVAL;
+}
+
+int32_t CLinux_open_file_count(void) {
+    DIR *directory = opendir("/proc/self/fd");
+    if (!directory) return -errno;
+    int32_t count = 0;
+    struct dirent *entry;
+    while ((entry = readdir(directory))) count += entry->d_name[0] != '.';
+    closedir(directory);
+    return count - 1;  // the directory itself
+}
+
+int64_t CLinux_raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
+int32_t CLinux_processor_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : count;
+}
+
+// MARK: - Threads
+
+_Static_assert(sizeof(pthread_t) == sizeof(uint64_t), "pthread_t fits the handle");
+
+int32_t CLinux_thread_start(uint64_t *thread, size_t stack_bytes, void *(*body)(void *), void *context) {
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error) return -error;
+    if (stack_bytes > 0) error = pthread_attr_setstacksize(&attributes, stack_bytes);
+    pthread_t handle;
+    if (!error) error = pthread_create(&handle, &attributes, body, context);
+    pthread_attr_destroy(&attributes);
+    if (error) return -error;
+    *thread = (uint64_t)handle;
+    return 0;
+}
+
+int32_t CLinux_thread_join(uint64_t thread) { return -pthread_join((pthread_t)thread, NULL); }
+void CLinux_thread_set_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+int32_t CLinux_thread_pin(int32_t core) {
+    if (core < 0 || core >= CPU_SETSIZE) return -EINVAL;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)core, &set);
+    return sched_setaffinity(0, sizeof set, &set) < 0 ? -errno : 0;
+}
+
+// MARK: - Monitor
+
+struct CLinux_monitor {
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+};
+
+CLinux_monitor *CLinux_monitor_create(void) {
+    CLinux_monitor *monitor = malloc(sizeof *monitor);
+    if (!monitor) return NULL;
+    pthread_mutex_init(&monitor->mutex, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&monitor->condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return monitor;
+}
+
+void CLinux_monitor_destroy(CLinux_monitor *monitor) {
+    pthread_cond_destroy(&monitor->condition);
+    pthread_mutex_destroy(&monitor->mutex);
+    free(monitor);
+}
+
+void CLinux_monitor_lock(CLinux_monitor *monitor) { pthread_mutex_lock(&monitor->mutex); }
+void CLinux_monitor_unlock(CLinux_monitor *monitor) { pthread_mutex_unlock(&monitor->mutex); }
+void CLinux_monitor_wait(CLinux_monitor *monitor) { pthread_cond_wait(&monitor->condition, &monitor->mutex); }
+
+int32_t CLinux_monitor_wait_until(CLinux_monitor *monitor, uint64_t deadline) {
+    struct timespec t = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
+    return pthread_cond_timedwait(&monitor->condition, &monitor->mutex, &t) == ETIMEDOUT;
+}
+
+void CLinux_monitor_signal(CLinux_monitor *monitor) { pthread_cond_signal(&monitor->condition); }
+void CLinux_monitor_broadcast(CLinux_monitor *monitor) { pthread_cond_broadcast(&monitor->condition); }
+
+// MARK: - Signals
+
+const int32_t CLinux_SIGTERM = SIGTERM;
+const int32_t CLinux_SIGINT = SIGINT;
+const int32_t CLinux_SIGHUP = SIGHUP;
+
+static sigset_t awaited_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    return set;
+}
+
+int32_t CLinux_signals_block(void) {
+    struct sigaction ignore = {0};
+    ignore.sa_handler = SIG_IGN;
+    if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigaction(SIGXFSZ, &ignore, NULL) < 0) return -errno;
+    sigset_t set = awaited_signals();
+    return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+int32_t CLinux_signals_wait(int64_t timeout_nanoseconds) {
+    sigset_t set = awaited_signals();
+    struct timespec t = {timeout_nanoseconds / 1000000000, timeout_nanoseconds % 1000000000};
+    for (;;) {
+        int number = timeout_nanoseconds < 0 ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &t);
+        if (number > 0) return number;
+        if (errno == EAGAIN) return 0;
+        if (errno != EINTR) return -errno;
+    }
+}
+
+// MARK: - Files and sockets
+
+#define REPEAT_WHILE_INTERRUPTED(result, call) \
+    do {                                       \
+        result = (call);                       \
+    } while (result < 0 && errno == EINTR)
+
+int32_t CLinux_close(int32_t fd) { return close(fd) < 0 ? -errno : 0; }
+
+int32_t CLinux_open_null(void) {
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int numeric_address(const char *host, uint16_t port, struct sockaddr_storage *out, socklen_t *bytes) {
+    memset(out, 0, sizeof *out);
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        *bytes = sizeof *v4;
+        return 0;
+    }
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+    memset(out, 0, sizeof *out);
+    if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(port);
+        *bytes = sizeof *v6;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+int32_t CLinux_listen_tcp(const char *host, uint16_t port, int32_t reuse_port, int32_t backlog) {
+    struct sockaddr_storage address;
+    socklen_t bytes;
+    if (numeric_address(host, port, &address, &bytes) < 0) return -EINVAL;
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0
+        || (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        || bind(fd, (struct sockaddr *)&address, bytes) < 0 || listen(fd, backlog) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int32_t CLinux_local_port(int32_t fd) {
+    struct sockaddr_storage address;
+    socklen_t bytes = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &bytes) < 0) return -errno;
+    if (address.ss_family == AF_INET) return ntohs(((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+}
+
+static void describe_peer(const struct sockaddr_storage *address, char *peer, int32_t *is_loopback) {
+    peer[0] = 0;
+    *is_loopback = 0;
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        inet_ntop(AF_INET, &v4->sin_addr, peer, CLinux_peer_bytes);
+        *is_loopback = (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
+    } else if (address->ss_family == AF_INET6) {
+        const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+        inet_ntop(AF_INET6, v6, peer, CLinux_peer_bytes);
+        *is_loopback = IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+    }
+}
+
+int32_t CLinux_accept(int32_t fd, char *peer, int32_t *is_loopback) {
+    struct sockaddr_storage address;
+    memset(&address, 0, sizeof address);
+    socklen_t bytes = sizeof address;
+    int connection;
+    REPEAT_WHILE_INTERRUPTED(
+        connection, accept4(fd, (struct sockaddr *)&address, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (connection < 0) return -errno;
+    int on = 1;
+    setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    describe_peer(&address, peer, is_loopback);
+    return connection;
+}
+
+int64_t CLinux_read(int32_t fd, void *bytes, size_t count) {
+    ssize_t n;
+    REPEAT_WHILE_INTERRUPTED(n, read(fd, bytes, count));
+    return n < 0 ? -errno : n;
+}
+
+int64_t CLinux_write(int32_t fd, const void *bytes, size_t count) {
+    ssize_t n;
+    REPEAT_WHILE_INTERRUPTED(n, write(fd, bytes, count));
+    return n < 0 ? -errno : n;
+}
+
+int32_t CLinux_shutdown_write(int32_t fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }
+
+// MARK: - epoll and eventfd
+
+const uint32_t CLinux_EPOLLIN = EPOLLIN;
+const uint32_t CLinux_EPOLLOUT = EPOLLOUT;
+const uint32_t CLinux_EPOLLRDHUP = EPOLLRDHUP;
+const uint32_t CLinux_EPOLLHUP = EPOLLHUP;
+const uint32_t CLinux_EPOLLERR = EPOLLERR;
+const uint32_t CLinux_EPOLLET = EPOLLET;
+
+int32_t CLinux_epoll_create(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int32_t CLinux_epoll_add(int32_t epoll, int32_t fd, uint32_t events, uint64_t key) {
+    struct epoll_event event = {.events = events, .data = {.u64 = key}};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int32_t CLinux_epoll_remove(int32_t epoll, int32_t fd) {
+    return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
+}
+
+int32_t CLinux_epoll_wait(int32_t epoll, CLinux_event *events, int32_t capacity, int32_t timeout_milliseconds) {
+    struct epoll_event batch[256];
+    if (capacity > 256) capacity = 256;
+    int count = epoll_wait(epoll, batch, capacity, timeout_milliseconds);
+    if (count < 0) return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < count; i++) {
+        events[i].key = batch[i].data.u64;
+        events[i].events = batch[i].events;
+    }
+    return count;
+}
+
+int32_t CLinux_eventfd(void) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int32_t CLinux_eventfd_signal(int32_t fd) {
+    uint64_t one = 1;
+    return CLinux_write(fd, &one, sizeof one) < 0 ? -errno : 0;
+}

@@ -1,1 +1,134 @@
 #pragma once
+
+// One thin function for each Linux call that Swift cannot import or that needs _GNU_SOURCE.
+// Unless said otherwise a result ≥ 0 is the call's own result and a negative one is -errno;
+// nobody else reads errno. Calls interrupted by a signal are repeated here.
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if __has_include("CLinuxFiles.h")
+#include "CLinuxFiles.h"
+#endif
+
+// MARK: - errno values that callers decide on
+
+extern const int32_t CLinux_EAGAIN;
+extern const int32_t CLinux_EMFILE;
+extern const int32_t CLinux_ENFILE;
+extern const int32_t CLinux_ENOBUFS;
+extern const int32_t CLinux_ENOMEM;
+extern const int32_t CLinux_ECONNABORTED;
+extern const int32_t CLinux_EADDRINUSE;
+extern const int32_t CLinux_EINVAL;
+extern const int32_t CLinux_ETIMEDOUT;
+
+/// The system's text for an errno value; never NULL.
+const char *_Nonnull CLinux_strerror(int32_t code);
+
+// MARK: - Clocks
+
+/// Nanoseconds since boot; never goes back and is not moved by clock changes.
+uint64_t CLinux_monotonic_nanoseconds(void);
+/// Nanoseconds since 1970-01-01T00:00:00Z.
+int64_t CLinux_wall_nanoseconds(void);
+
+// MARK: - Process
+
+/// Fills `bytes` with random bytes from the kernel; 0 or -errno.
+int32_t CLinux_getrandom(void *_Nonnull bytes, size_t count);
+/// Resident set size in bytes, or -errno.
+int64_t CLinux_resident_bytes(void);
+/// User plus system CPU time of the process in nanoseconds.
+int64_t CLinux_cpu_nanoseconds(void);
+/// Number of open file descriptors, or -errno.
+int32_t CLinux_open_file_count(void);
+/// Raises the soft limit of open files to the hard one; the new soft limit or -errno.
+int64_t CLinux_raise_file_limit(void);
+/// Number of processors this process may run on, at least 1.
+int32_t CLinux_processor_count(void);
+
+// MARK: - Threads
+
+/// Starts a joinable thread with the default stack when `stack_bytes` is 0; 0 or -errno.
+int32_t CLinux_thread_start(
+    uint64_t *_Nonnull thread, size_t stack_bytes, void *_Nullable (*_Nonnull body)(void *_Nullable),
+    void *_Nullable context);
+int32_t CLinux_thread_join(uint64_t thread);
+/// Names the calling thread; the kernel keeps the first 15 bytes.
+void CLinux_thread_set_name(const char *_Nonnull name);
+/// Binds the calling thread to one processor; 0 or -errno.
+int32_t CLinux_thread_pin(int32_t core);
+
+// MARK: - Monitor: one mutex with one condition
+
+typedef struct CLinux_monitor CLinux_monitor;
+/// NULL when memory is exhausted.
+CLinux_monitor *_Nullable CLinux_monitor_create(void);
+void CLinux_monitor_destroy(CLinux_monitor *_Nonnull monitor);
+void CLinux_monitor_lock(CLinux_monitor *_Nonnull monitor);
+void CLinux_monitor_unlock(CLinux_monitor *_Nonnull monitor);
+void CLinux_monitor_wait(CLinux_monitor *_Nonnull monitor);
+/// 0 when woken, 1 when the monotonic `deadline` passed.
+int32_t CLinux_monitor_wait_until(CLinux_monitor *_Nonnull monitor, uint64_t deadline);
+void CLinux_monitor_signal(CLinux_monitor *_Nonnull monitor);
+void CLinux_monitor_broadcast(CLinux_monitor *_Nonnull monitor);
+
+// MARK: - Signals
+
+extern const int32_t CLinux_SIGTERM;
+extern const int32_t CLinux_SIGINT;
+extern const int32_t CLinux_SIGHUP;
+
+/// Blocks SIGTERM, SIGINT and SIGHUP in the calling thread and every thread it starts later,
+/// and ignores SIGPIPE and SIGXFSZ; 0 or -errno.
+int32_t CLinux_signals_block(void);
+/// Waits for one of the blocked signals: its number, 0 when `timeout_nanoseconds` (≥ 0) passed, or -errno.
+/// A negative timeout waits for ever.
+int32_t CLinux_signals_wait(int64_t timeout_nanoseconds);
+
+// MARK: - Files and sockets
+
+int32_t CLinux_close(int32_t fd);
+/// Opens /dev/null: a descriptor to give up when no other is left.
+int32_t CLinux_open_null(void);
+
+/// A non-blocking listening TCP socket on a numeric address.
+/// `reuse_port`: other sockets of this user may listen on the same port and share its connections.
+int32_t CLinux_listen_tcp(const char *_Nonnull host, uint16_t port, int32_t reuse_port, int32_t backlog);
+/// The local port of a bound socket or -errno.
+int32_t CLinux_local_port(int32_t fd);
+
+enum { CLinux_peer_bytes = 64 };
+/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `peer` receives the numeric address of the
+/// other side, NUL-terminated (CLinux_peer_bytes of room); `*is_loopback` is 1 for 127.0.0.0/8 and ::1.
+int32_t CLinux_accept(int32_t fd, char *_Nonnull peer, int32_t *_Nonnull is_loopback);
+int64_t CLinux_read(int32_t fd, void *_Nonnull bytes, size_t count);
+int64_t CLinux_write(int32_t fd, const void *_Nonnull bytes, size_t count);
+int32_t CLinux_shutdown_write(int32_t fd);
+
+// MARK: - epoll and eventfd
+
+extern const uint32_t CLinux_EPOLLIN;
+extern const uint32_t CLinux_EPOLLOUT;
+extern const uint32_t CLinux_EPOLLRDHUP;
+extern const uint32_t CLinux_EPOLLHUP;
+extern const uint32_t CLinux_EPOLLERR;
+extern const uint32_t CLinux_EPOLLET;
+
+typedef struct {
+    uint64_t key;
+    uint32_t events;
+} CLinux_event;
+
+int32_t CLinux_epoll_create(void);
+int32_t CLinux_epoll_add(int32_t epoll, int32_t fd, uint32_t events, uint64_t key);
+int32_t CLinux_epoll_remove(int32_t epoll, int32_t fd);
+/// Waits up to `timeout_milliseconds` (-1: for ever); the number of events written, at most 256, or -errno.
+/// An interrupting signal counts as no event.
+int32_t CLinux_epoll_wait(
+    int32_t epoll, CLinux_event *_Nonnull events, int32_t capacity, int32_t timeout_milliseconds);
+
+int32_t CLinux_eventfd(void);
+/// Adds one to the counter; 0 or -errno.
+int32_t CLinux_eventfd_signal(int32_t fd);
