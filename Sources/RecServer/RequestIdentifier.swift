@@ -1,0 +1,36 @@
+import Synchronization
+
+/// Ids that are unique in this process and, with 64 random bits from its start, in practice everywhere; no system call each.
+final class IdentifierSource: Sendable {
+    private let prefix = UInt64.random(in: .min ... .max)
+    private let salt = UInt64.random(in: .min ... .max)
+    private let count = Atomic<UInt64>(0)
+
+    /// 32 hexadecimal digits: the process, then a scrambled count, so that ids neither repeat nor tell the traffic.
+    func next() -> String {
+        // SplitMix64's finaliser is a bijection: different counts give different ids.
+        var z = count.wrappingAdd(1, ordering: .relaxed).newValue &+ salt
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        z ^= z >> 31
+        return Self.hexadecimal(prefix) + Self.hexadecimal(z)
+    }
+
+    private static func hexadecimal(_ value: UInt64) -> String {
+        let text = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - text.count) + text
+    }
+
+    /// A client's own id where it is 1…64 of `[A-Za-z0-9-]`, else a new one.
+    func requestID(_ offered: String?) -> String {
+        guard let offered, (1...64).contains(offered.utf8.count) else { return next() }
+        let isPlain = offered.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                UInt8(ascii: "-"): true
+            default: false
+            }
+        }
+        return isPlain ? offered : next()
+    }
+}
