@@ -1,0 +1,144 @@
+import Threading
+
+// Output side: answers in request order → bytes → socket; and the ends of a connection.
+extension Connection {
+    /// Bytes of answers that the kernel has not taken.
+    var unsentByteCount: Int { output.count - sentByteCount }
+
+    /// Takes the answer to request `sequence`; `settle` sends it.
+    func answer(_ sequence: UInt64, _ response: HTTPResponse) {
+        let position = sequence &- firstSequence
+        guard position < UInt64(pipeline.count), pipeline[Int(position)].response == nil else { return }
+        pipeline[Int(position)].response = response
+    }
+
+    /// Sends what can be sent, closes when all is done, and sets the timer: after everything else that happened.
+    func settle(_ loop: EventLoop) {
+        guard phase != .closed else { return }
+        writeReadyAnswers(loop)
+        flush(loop)
+        guard phase != .closed else { return }
+        if canAdvance(loop.settings.limits) { loop.schedule(self) }
+        setTimer(loop)
+    }
+
+    private func writeReadyAnswers(_ loop: EventLoop) {
+        var written = 0
+        while written < pipeline.count, let response = pipeline[written].response {
+            var form = pipeline[written].form
+            let isLast = written + 1 == pipeline.count
+            if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput { form.closes = true }
+            if output.isEmpty { loop.lendOutput(&output) }
+            let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
+            if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+            written += 1
+            if form.closes {
+                if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
+                phase = .finishing
+                firstSequence &+= UInt64(pipeline.count)
+                pipeline.removeAll()
+                return
+            }
+        }
+        if written > 0 {
+            firstSequence &+= UInt64(written)
+            pipeline.removeFirst(written)
+        }
+        if owesContinue, pipeline.isEmpty {
+            owesContinue = false
+            if parser.isInBody, parser.bodyByteCount == 0 { output.append(contentsOf: HTTP1Writer.continueLine) }
+        }
+    }
+
+    private func flush(_ loop: EventLoop) {
+        while unsentByteCount > 0 {
+            guard isWritable else { return }
+            switch socket.write(output, from: sentByteCount) {
+            case .bytes(let count):
+                sentByteCount += count
+                loop.counters.bytesSent.increase(by: count)
+            case .wouldBlock:
+                isWritable = false
+                if blockedSince == 0 { blockedSince = loop.now }
+            case .end, .failed: return close(loop)
+            }
+        }
+        blockedSince = 0
+        if sentByteCount > 0 {
+            sentByteCount = 0
+            loop.recycleOutput(&output)
+            idleSince = loop.now
+        }
+        if phase == .finishing, pipeline.isEmpty { finish(loop) }
+    }
+
+    /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its way, so
+    /// input is dropped for a while first (RFC 9112 §9.6).
+    private func finish(_ loop: EventLoop) {
+        guard lingers || isReadable, !hasPeerEnded || isReadable else { return close(loop) }
+        socket.shutdownWrite()
+        phase = .lingering
+        lingerSince = loop.now
+        input.release()
+        presence.leave()
+    }
+
+    func close(_ loop: EventLoop) {
+        guard phase != .closed else { return }
+        phase = .closed
+        presence.leave()
+        loop.remove(self)
+    }
+
+    // MARK: - Time
+
+    private func setTimer(_ loop: EventLoop) {
+        deadline = nextDeadline(loop)
+        guard deadline != .max else { return }
+        if loop.timers.tick(for: deadline) < timerTick { timerTick = loop.timers.set(key, deadline: deadline) }
+    }
+
+    private var isMidHead: Bool { phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput }
+
+    private func nextDeadline(_ loop: EventLoop) -> UInt64 {
+        let times = loop.settings.times
+        if phase == .lingering { return lingerSince &+ times.linger }
+        var next = UInt64.max
+        if unsentByteCount > 0 { next = blockedSince &+ times.write }
+        guard phase == .open else { return next }
+        if parser.isInBody {
+            next = min(next, bodyDeadline(loop))
+        } else if isMidHead || requestCount == 0 {
+            next = min(next, (requestStartedAt ?? idleSince) &+ times.head)
+        } else if pipeline.isEmpty, unsentByteCount == 0, !hasUnparsedInput {
+            next = min(next, idleSince &+ times.idle)
+            if loop.isDraining { next = min(next, max(idleSince, loop.drainingSince) &+ times.drainIdle) }
+        }
+        return next
+    }
+
+    /// The whole body in its time, and never slower than the least rate.
+    private func bodyDeadline(_ loop: EventLoop) -> UInt64 {
+        let times = loop.settings.times
+        let start = bodyStartedAt ?? loop.now
+        let perByte = 1_000_000_000 / UInt64(loop.settings.limits.bodyBytesPerSecondMin)
+        let earned = times.bodyGrace &+ UInt64(parser.bodyByteCount) &* perByte
+        return start &+ min(times.body, earned)
+    }
+
+    /// A timer entry of `tick` has come.
+    func expire(tick: UInt64, _ loop: EventLoop) {
+        guard phase != .closed, tick == timerTick else { return }
+        timerTick = .max
+        if loop.now >= deadline {
+            if phase == .lingering { return close(loop) }
+            if unsentByteCount > 0, loop.now >= blockedSince &+ loop.settings.times.write {
+                loop.counters.timeouts.increase()
+                return close(loop)
+            }
+            guard parser.isInBody || isMidHead else { return close(loop) }
+            fail(.requestTimeout, loop)
+        }
+        loop.touch(self)
+    }
+}

@@ -1,0 +1,212 @@
+import Threading
+
+/// One peer: HTTP/1 codec ∘ socket. Lives on its loop's thread and never leaves it.
+///
+/// Input side: bytes → requests → handler. The output side is in `Connection+Output.swift`.
+final class Connection {
+    enum Phase {
+        /// Requests are read.
+        case open
+        /// Nothing more is read; closes after the answers that are pending.
+        case finishing
+        /// Everything is sent, FIN too; what the peer still sends is dropped for a while.
+        case lingering
+        case closed
+    }
+
+    /// A request that is handled, or refused, and its answer as soon as that is known.
+    struct PendingAnswer {
+        var form: HTTP1Writer.Form
+        var response: HTTPResponse?
+    }
+
+    let key: UInt64
+    let peer: Peer
+    let presence = Presence()
+    let socket: Socket
+    var phase = Phase.open
+    /// True when the connection is one too many: it gets 503 and does not count.
+    var isRefused = false
+    /// Listed for `settle`.
+    var isTouched = false
+    /// Listed for `advance` without a new event.
+    var isRunnable = false
+
+    // Input
+    var parser: HTTP1Parser
+    var input = ReadBuffer()
+    /// `input` begins a request that the parser has not seen.
+    var hasUnparsedInput = false
+    /// The socket has bytes, or its end, as far as epoll has told.
+    var isReadable = false
+    var hasPeerEnded = false
+    var requestCount = 0
+
+    // Output
+    var pipeline: [PendingAnswer] = []
+    /// Sequence number of `pipeline[0]`.
+    var firstSequence: UInt64 = 0
+    var output: [UInt8] = []
+    var sentByteCount = 0
+    var isWritable = true
+    var owesContinue = false
+    /// The peer may still be sending a request that was refused.
+    var lingers = false
+
+    // Times, in monotonic nanoseconds
+    var requestStartedAt: UInt64?
+    var bodyStartedAt: UInt64?
+    var idleSince: UInt64
+    var blockedSince: UInt64 = 0
+    var lingerSince: UInt64 = 0
+    var deadline = UInt64.max
+    /// The tick of the timer entry that counts; later entries are stale.
+    var timerTick = UInt64.max
+
+    init(key: UInt64, socket: consuming Socket, peer: Peer, limits: HTTPLimits, now: UInt64) {
+        self.key = key
+        self.socket = socket
+        self.peer = peer
+        parser = HTTP1Parser(limits: limits)
+        idleSince = now
+        requestStartedAt = now
+    }
+
+    /// Back-pressure: while answers wait for handlers or for the peer, no further request is begun.
+    private func isPaused(_ limits: HTTPLimits) -> Bool {
+        (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax) && !parser.isInBody
+    }
+
+    /// True when `advance` would find something to do.
+    func canAdvance(_ limits: HTTPLimits) -> Bool {
+        switch phase {
+        case .open: (hasUnparsedInput || isReadable) && !isPaused(limits)
+        case .lingering: isReadable
+        case .finishing, .closed: false
+        }
+    }
+
+    /// Takes note of an epoll event.
+    func handle(_ event: Poller.Event, _ loop: EventLoop) {
+        if event.isBroken { return close(loop) }
+        if event.isWritable { isWritable = true }
+        if event.isReadable { isReadable = true }
+        if event.hasEnded {
+            hasPeerEnded = true
+            isReadable = true
+            if !pipeline.isEmpty { presence.leave() }
+        }
+        advance(loop)
+    }
+
+    /// Reads and parses until the socket is empty, the connection is paused, or its turn is over.
+    func advance(_ loop: EventLoop) {
+        let limits = loop.settings.limits
+        // 16 reads of 64 KiB: then other connections have their turn.
+        var turns = 16
+        while canAdvance(limits) {
+            guard turns > 0 else { return loop.schedule(self) }
+            turns -= 1
+            if phase == .lingering {
+                dropInput(loop)
+            } else if hasUnparsedInput {
+                hasUnparsedInput = false
+                parse(&input, loop)
+                if input.isEmpty { input.release() }
+            } else {
+                receive(loop)
+            }
+        }
+    }
+
+    private func receive(_ loop: EventLoop) {
+        switch loop.scratch.receive(from: socket) {
+        case .bytes(let count):
+            loop.counters.bytesReceived.increase(by: count)
+            // A short read has emptied the socket; the next byte is a new edge.
+            if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
+            if input.isEmpty {
+                parse(&loop.scratch, loop)
+                if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
+            } else {
+                input.append(loop.scratch)
+                hasUnparsedInput = true
+            }
+        case .wouldBlock: isReadable = false
+        case .end: endInput(loop)
+        case .failed: close(loop)
+        }
+    }
+
+    private func dropInput(_ loop: EventLoop) {
+        switch loop.scratch.receive(from: socket) {
+        case .bytes(let count): loop.counters.bytesReceived.increase(by: count)
+        case .wouldBlock: isReadable = false
+        case .end, .failed: close(loop)
+        }
+    }
+
+    private func endInput(_ loop: EventLoop) {
+        isReadable = false
+        if pipeline.isEmpty, unsentByteCount == 0 { return close(loop) }
+        phase = .finishing
+    }
+
+    private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+        while phase == .open {
+            if isPaused(loop.settings.limits) {
+                hasUnparsedInput = !bytes.isEmpty
+                return
+            }
+            switch bytes.parse(with: &parser) {
+            case .partial: return notePartial(bytes, loop)
+            case .request(let request): dispatch(request, loop)
+            case .failure(let error): return fail(error, loop)
+            }
+            if bytes.isEmpty { return }
+        }
+    }
+
+    private func notePartial(_ bytes: ReadBuffer, _ loop: EventLoop) {
+        if parser.isInBody {
+            if bodyStartedAt == nil { bodyStartedAt = loop.now }
+            if parser.takeContinue() { owesContinue = true }
+        } else if !bytes.isEmpty, requestStartedAt == nil {
+            requestStartedAt = loop.now
+        }
+    }
+
+    private func dispatch(_ received: HTTPRequest, _ loop: EventLoop) {
+        var request = received
+        request.peer = peer.address
+        request.isLoopback = peer.isLoopback
+        request.receivedAt = loop.now
+        requestStartedAt = nil
+        bodyStartedAt = nil
+        owesContinue = false
+        requestCount += 1
+        loop.counters.requests.increase()
+        let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
+        let sequence = firstSequence &+ UInt64(pipeline.count)
+        pipeline.append(
+            PendingAnswer(
+                form: .init(isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)))
+        if closes { phase = .finishing }
+        if hasPeerEnded { presence.leave() }
+        loop.settings.handler(
+            request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+    }
+
+    /// Refuses what the peer sends: the answer follows those pending, then the connection closes.
+    func fail(_ error: HTTPProtocolError, _ loop: EventLoop) {
+        if error == .requestTimeout {
+            loop.counters.timeouts.increase()
+        } else if !isRefused {
+            loop.counters.protocolErrors.increase()
+        }
+        owesContinue = false
+        lingers = true
+        phase = .finishing
+        pipeline.append(PendingAnswer(form: .init(closes: true), response: loop.settings.errorResponse(error)))
+    }
+}

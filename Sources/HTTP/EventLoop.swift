@@ -1,0 +1,300 @@
+import Synchronization
+import Threading
+
+/// What all loops of a server share; frozen at the start.
+struct LoopSettings: Sendable {
+    /// The limits that are times, in nanoseconds.
+    struct Times: Sendable {
+        var head, body, bodyGrace, write, idle, drainIdle, linger: UInt64
+    }
+
+    let limits: HTTPLimits
+    let times: Times
+    let handler: @Sendable (HTTPRequest, Exchange) -> Void
+    let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
+    /// Connections of all loops that count towards the limit.
+    let admitted: AdmittedCount
+
+    init(
+        limits: HTTPLimits, handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
+        errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
+    ) {
+        self.limits = limits
+        self.handler = handler
+        self.errorResponse = errorResponse
+        admitted = AdmittedCount()
+        times = Times(
+            head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
+            bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
+            idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
+            linger: limits.lingerTimeout.nanosecondsClamped)
+    }
+}
+
+/// One number that all loops add to and subtract from.
+final class AdmittedCount: Sendable {
+    private let count = Atomic<Int>(0)
+
+    /// Counts one more, or refuses when that would exceed `limit`.
+    func admit(limit: Int) -> Bool {
+        if count.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+        leave()
+        return false
+    }
+
+    func leave() { count.wrappingSubtract(1, ordering: .relaxed) }
+}
+
+/// One thread, one epoll, its own listener and connections. Created on its thread and never leaves it.
+final class EventLoop {
+    static let listenerKey = UInt64.max
+    static let mailboxKey = UInt64.max - 1
+
+    let settings: LoopSettings
+    let mailbox: Mailbox<LoopMessage>
+    let counters: LoopCounters
+    /// Receives for all connections: 64 KiB, the most that one read brings.
+    var scratch = ReadBuffer(capacity: 65_536)
+    var timers: Timers
+    var now: UInt64
+    private(set) var isDraining = false
+    private(set) var drainingSince: UInt64 = 0
+
+    private var poller: Poller
+    private var listener: Listener?
+    private var acceptsAgainAt: UInt64?
+    private var connections: [Connection?] = []
+    private var freeSlots: [Int] = []
+    private var generation: UInt32 = 0
+    private var openCount = 0
+    private var refusedCount = 0
+    private var isFinishing = false
+    private var isAborting = false
+
+    private var events: [Poller.Event] = []
+    private var mail: [LoopMessage] = []
+    private var touched: [Connection] = []
+    private var runnable: [Connection] = []
+    private var expired: [Timers.Entry] = []
+    private var spareOutput: [UInt8] = []
+    private var date: [UInt8] = []
+    private var dateSecond: Int64 = -1
+
+    /// `listener` listens; the loop owns it from here on.
+    init(
+        listener: Int32, settings: LoopSettings, mailbox: Mailbox<LoopMessage>, counters: LoopCounters
+    ) throws(IOError) {
+        self.settings = settings
+        self.mailbox = mailbox
+        self.counters = counters
+        now = MonotonicClock.nanoseconds
+        timers = Timers(now: now)
+        self.listener = Listener(descriptor: listener)
+        poller = try Poller()
+        try poller.addWakeUp(mailbox.wakeUpDescriptor, key: Self.mailboxKey)
+        try poller.addListener(listener, key: Self.listenerKey)
+    }
+
+    /// Serves until told to leave.
+    func run() {
+        while !(isAborting || isFinishing && openCount == 0) {
+            poller.wait(milliseconds: sleepLimit(), into: &events)
+            mailbox.didWake()
+            now = MonotonicClock.nanoseconds
+            settle()
+            for event in events { handle(event) }
+            let turn = runnable
+            runnable.removeAll(keepingCapacity: true)
+            for connection in turn {
+                connection.isRunnable = false
+                connection.advance(self)
+                touch(connection)
+                settle()
+            }
+            expireTimers()
+            settle()
+        }
+        for connection in connections { connection?.close(self) }
+        closeListener()
+    }
+
+    /// How long epoll may sleep: nil for ever.
+    private func sleepLimit() -> Int? {
+        guard runnable.isEmpty, mailbox.prepareToSleep() else { return 0 }
+        let timer = timers.millisecondsUntilNext(now: now)
+        guard let acceptsAgainAt else { return timer }
+        let pause = acceptsAgainAt <= now ? 0 : Int((acceptsAgainAt - now) / 1_000_000) + 1
+        return min(timer ?? pause, pause)
+    }
+
+    private func handle(_ event: Poller.Event) {
+        switch event.key {
+        case Self.listenerKey: acceptWaiting()
+        case Self.mailboxKey: break
+        default:
+            guard let connection = connection(event.key) else { return }
+            connection.handle(event, self)
+            touch(connection)
+            settle()
+        }
+    }
+
+    /// Delivers the mail, then lets every connection that something happened to send and set its timer.
+    private func settle() {
+        mailbox.drain(into: &mail)
+        if !mail.isEmpty {
+            for message in mail { deliver(message) }
+            mail.removeAll(keepingCapacity: true)
+        }
+        guard !touched.isEmpty else { return }
+        let turn = touched
+        touched.removeAll(keepingCapacity: true)
+        for connection in turn {
+            connection.isTouched = false
+            connection.settle(self)
+        }
+    }
+
+    private func deliver(_ message: LoopMessage) {
+        switch message {
+        case .answer(let key, let sequence, let response):
+            guard let connection = connection(key) else { return }
+            connection.answer(sequence, response)
+            touch(connection)
+        case .drain: drain()
+        case .finish:
+            drain()
+            isFinishing = true
+        case .abort: isAborting = true
+        }
+    }
+
+    private func drain() {
+        guard !isDraining else { return }
+        // Connections in the kernel's queue would be reset with the listener: they are still served.
+        acceptWaiting(all: true)
+        closeListener()
+        isDraining = true
+        drainingSince = now
+        for case let connection? in connections { touch(connection) }
+    }
+
+    private func closeListener() {
+        guard let socket = listener?.socket.descriptor else { return }
+        poller.remove(socket)
+        listener = nil
+    }
+
+    private func expireTimers() {
+        if let again = acceptsAgainAt, now >= again, let socket = listener?.socket.descriptor {
+            acceptsAgainAt = nil
+            if (try? poller.addListener(socket, key: Self.listenerKey)) == nil { pauseAccepting() }
+        }
+        timers.advance(to: now, into: &expired)
+        guard !expired.isEmpty else { return }
+        for entry in expired { connection(entry.key)?.expire(tick: entry.tick, self) }
+        expired.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: - Connections
+
+    private func connection(_ key: UInt64) -> Connection? {
+        let slot = Int(key & 0xFFFF_FFFF)
+        guard slot < connections.count, let connection = connections[slot], connection.key == key else { return nil }
+        return connection
+    }
+
+    private func acceptWaiting(all: Bool = false) {
+        // 64: then the connections that are there have their turn.
+        var turns = all ? settings.limits.backlog : 64
+        while turns > 0, listener != nil {
+            turns -= 1
+            switch listener?.accept() {
+            case .connection(let socket, let peer): add(socket, peer)
+            case .lost: continue
+            case .exhausted:
+                counters.connectionsRefused.increase()
+                return pauseAccepting()
+            case .waitingForNone: return
+            case nil: return
+            }
+        }
+    }
+
+    /// Without descriptors or memory the listener would stay ready and the loop spin: look again in 100 ms.
+    private func pauseAccepting() {
+        guard let socket = listener?.socket.descriptor else { return }
+        poller.remove(socket)
+        acceptsAgainAt = now &+ 100_000_000
+    }
+
+    private func add(_ socket: consuming Socket, _ peer: Peer) {
+        counters.connectionsAccepted.increase()
+        let isAdmitted = settings.admitted.admit(limit: settings.limits.connectionsMax)
+        if !isAdmitted {
+            counters.connectionsRefused.increase()
+            // 256: so many may wait for their 503; the rest is closed without a word.
+            guard refusedCount < 256 else { return }
+        }
+        let slot = freeSlots.popLast() ?? connections.count
+        generation &+= 1
+        let key = UInt64(generation) << 32 | UInt64(slot)
+        let descriptor = socket.descriptor
+        let connection = Connection(key: key, socket: socket, peer: peer, limits: settings.limits, now: now)
+        connection.isRefused = !isAdmitted
+        if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
+        openCount += 1
+        if !isAdmitted { refusedCount += 1 }
+        counters.connectionsOpen.store(openCount, ordering: .relaxed)
+        guard (try? poller.addConnection(descriptor, key: key)) != nil else { return connection.close(self) }
+        if !isAdmitted { connection.fail(.tooManyConnections, self) }
+        touch(connection)
+    }
+
+    /// The connection has closed: its slot is free, and the descriptor closes with the last reference.
+    func remove(_ connection: Connection) {
+        let slot = Int(connection.key & 0xFFFF_FFFF)
+        guard slot < connections.count, connections[slot] === connection else { return }
+        connections[slot] = nil
+        freeSlots.append(slot)
+        openCount -= 1
+        if connection.isRefused { refusedCount -= 1 } else { settings.admitted.leave() }
+        counters.connectionsOpen.store(openCount, ordering: .relaxed)
+    }
+
+    /// Lists the connection to be settled.
+    func touch(_ connection: Connection) {
+        guard !connection.isTouched else { return }
+        connection.isTouched = true
+        touched.append(connection)
+    }
+
+    /// Lists the connection to go on in the next round although no event will tell.
+    func schedule(_ connection: Connection) {
+        guard !connection.isRunnable else { return }
+        connection.isRunnable = true
+        runnable.append(connection)
+    }
+
+    // MARK: - What connections borrow
+
+    /// The Date field of this second.
+    var dateField: [UInt8] {
+        let second = WallClock.seconds
+        if second != dateSecond {
+            dateSecond = second
+            date = HTTP1Writer.dateField(secondsSince1970: second)
+        }
+        return date
+    }
+
+    /// Gives an empty output buffer its memory.
+    func lendOutput(_ output: inout [UInt8]) { swap(&output, &spareOutput) }
+
+    /// Takes the memory of a sent output buffer back: one is kept, if it is not large.
+    func recycleOutput(_ output: inout [UInt8]) {
+        output.removeAll(keepingCapacity: output.capacity <= 262_144)
+        swap(&output, &spareOutput)
+        output = []
+    }
+}

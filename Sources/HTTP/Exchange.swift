@@ -1,0 +1,72 @@
+import Synchronization
+import Threading
+
+/// What reaches a loop from other threads, and from handlers on its own.
+enum LoopMessage: Sendable {
+    case answer(connection: UInt64, sequence: UInt64, HTTPResponse)
+    case drain
+    /// Leave as soon as the last connection has gone.
+    case finish
+    /// Cut everything and leave.
+    case abort
+}
+
+/// Whether a connection is still there; shared by its loop and the threads that work for it.
+final class Presence: Sendable {
+    private let gone = Atomic<Bool>(false)
+    var isGone: Bool { gone.load(ordering: .relaxed) }
+    func leave() { gone.store(true, ordering: .relaxed) }
+}
+
+/// A request awaiting its answer: the reply handle, which may travel to any thread.
+///
+/// If the last copy disappears unanswered, the client gets 500.
+public struct Exchange: Sendable {
+    private final class Reply: Sendable {
+        let presence: Presence
+        let answered = Atomic<Bool>(false)
+        let destination: Destination
+
+        init(presence: Presence, destination: Destination) {
+            self.presence = presence
+            self.destination = destination
+        }
+
+        func send(_ response: HTTPResponse) {
+            guard !answered.exchange(true, ordering: .relaxed) else { return }
+            switch destination {
+            case .loop(let mailbox, let connection, let sequence):
+                mailbox.send(.answer(connection: connection, sequence: sequence, response))
+            case .closure(let receive): receive(response)
+            }
+        }
+
+        deinit {
+            if !answered.load(ordering: .relaxed) { send(.problem(.abandoned)) }
+        }
+    }
+
+    private enum Destination: Sendable {
+        case loop(Mailbox<LoopMessage>, connection: UInt64, sequence: UInt64)
+        case closure(@Sendable (HTTPResponse) -> Void)
+    }
+
+    private let reply: Reply
+
+    init(mailbox: Mailbox<LoopMessage>, connection: UInt64, sequence: UInt64, presence: Presence) {
+        reply = Reply(
+            presence: presence, destination: .loop(mailbox, connection: connection, sequence: sequence))
+    }
+
+    /// An exchange without a connection: `receive` gets the answer, once, on the thread that responds.
+    public init(receive: @escaping @Sendable (HTTPResponse) -> Void) {
+        reply = Reply(presence: Presence(), destination: .closure(receive))
+    }
+
+    /// Answers; any thread. Only the first answer counts, and none once the client has gone.
+    public func respond(_ response: HTTPResponse) { reply.send(response) }
+
+    /// True once the client has gone: nobody will read the answer. A client that shuts down its sending side counts as
+    /// gone, though it still gets an answer that is given.
+    public var isClosed: Bool { reply.presence.isGone }
+}

@@ -1,0 +1,118 @@
+/// Bytes of one HTTP/1 connection → requests: a strict machine without I/O (RFC 9112).
+///
+/// Present the bytes that are not consumed yet, again with more after `.partial`. Each call ends with the first complete
+/// request, the first failure (after which the connection is of no more use), or all bytes seen.
+struct HTTP1Parser {
+    enum Event {
+        case partial
+        case request(HTTPRequest)
+        case failure(HTTPProtocolError)
+    }
+
+    private enum State {
+        case head
+        case fixedBody(remaining: Int)
+        case chunkedBody
+    }
+
+    private let limits: HTTPLimits
+    private var state = State.head
+    private var head = HTTP1Head()
+    private var request: HTTPRequest?
+    private var body: [UInt8] = []
+    private var chunks = ChunkedDecoder()
+    private var skippedEmptyLine = false
+    private var continueIsDue = false
+
+    init(limits: HTTPLimits) { self.limits = limits }
+
+    /// True between the end of a head and the end of its body.
+    var isInBody: Bool {
+        if case .head = state { false } else { true }
+    }
+
+    /// Bytes of the present body so far.
+    var bodyByteCount: Int { body.count }
+
+    /// True once for each head that asks for `100 Continue` and whose body has not begun.
+    mutating func takeContinue() -> Bool {
+        defer { continueIsDue = false }
+        return continueIsDue && body.isEmpty && isInBody
+    }
+
+    mutating func parse(_ bytes: Span<UInt8>) -> (event: Event, consumed: Int) {
+        var position = 0
+        if case .head = state {
+            // RFC 9112 §2.2: one empty line before the request line is forgiven.
+            if !skippedEmptyLine, bytes.count > 0, bytes[0] == ASCII.carriageReturn {
+                guard bytes.count > 1 else { return (.partial, 0) }
+                guard bytes[1] == ASCII.lineFeed else { return (.failure(.malformedLineEnd), 0) }
+                skippedEmptyLine = true
+                position = 2
+            }
+            let start = position
+            switch head.parse(bytes.extracting(start..<bytes.count), limits) {
+            case .partial: return (.partial, position)
+            case .failure(let failure): return (.failure(failure), position)
+            case .complete(let count):
+                position += count
+                if let failure = beginBody(bytes.extracting(start..<position)) {
+                    return (.failure(failure), position)
+                }
+            }
+        }
+        switch state {
+        case .head: break
+        case .fixedBody(let remaining):
+            let count = min(remaining, bytes.count - position)
+            body.append(copying: bytes.extracting(position..<position + count))
+            position += count
+            guard count == remaining else {
+                state = .fixedBody(remaining: remaining - count)
+                return (.partial, position)
+            }
+        case .chunkedBody:
+            switch chunks.decode(bytes, from: &position, into: &body, limits) {
+            case .partial: return (.partial, position)
+            case .failure(let failure): return (.failure(failure), position)
+            case .complete: break
+            }
+        }
+        return (finish(), position)
+    }
+
+    private mutating func beginBody(_ bytes: Span<UInt8>) -> HTTPProtocolError? {
+        var copy: [UInt8] = []
+        copy.append(copying: bytes)
+        switch head.framing {
+        case .length(let length):
+            guard length <= limits.bodyBytesMax else { return .bodyTooLarge }
+            state = .fixedBody(remaining: length)
+            // 64 KiB: what one read brings; more only once it has really arrived.
+            body.reserveCapacity(min(length, 65_536))
+            continueIsDue = head.expectsContinue && length > 0 && !head.isHTTP10
+        case .chunked:
+            state = .chunkedBody
+            continueIsDue = head.expectsContinue && !head.isHTTP10
+        }
+        request = HTTPRequest(
+            method: Self.method(copy, head.method),
+            path: head.path.isEmpty ? "/" : String(decoding: copy[head.path], as: UTF8.self),
+            query: head.query.map { String(decoding: copy[$0], as: UTF8.self) },
+            headers: HTTPHeaders(head: copy, fields: head.fields), body: [], peer: "", isLoopback: false,
+            receivedAt: 0, isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
+        return nil
+    }
+
+    private mutating func finish() -> Event {
+        guard var finished = request else { return .partial }
+        finished.body = body
+        let limits = limits
+        self = HTTP1Parser(limits: limits)
+        return .request(finished)
+    }
+
+    private static func method(_ bytes: [UInt8], _ range: Range<Int>) -> String {
+        String(decoding: bytes[range], as: UTF8.self)
+    }
+}

@@ -1,0 +1,54 @@
+import Synchronization
+
+/// What the server has counted since its start; all loops together.
+public struct HTTPCounters: Sendable, Equatable {
+    /// Connections open now.
+    public var connectionsOpen = 0
+    /// Connections accepted, refused ones included.
+    public var connectionsAccepted = 0
+    /// Connections answered 503, or closed, because there were too many or no descriptors.
+    public var connectionsRefused = 0
+    /// Complete requests handed to the handler.
+    public var requests = 0
+    /// Requests refused by the HTTP layer, time-outs not included.
+    public var protocolErrors = 0
+    /// Heads, bodies and answers that took too long; idle connections not included.
+    public var timeouts = 0
+    /// Bytes received.
+    public var bytesReceived = 0
+    /// Bytes sent.
+    public var bytesSent = 0
+    /// Response header fields left out because they were unfit to send.
+    public var fieldsLeftOut = 0
+}
+
+/// The counters of one loop: written by its thread only, read by any.
+final class LoopCounters: Sendable {
+    let connectionsOpen = Atomic<Int>(0)
+    let connectionsAccepted = Atomic<Int>(0)
+    let connectionsRefused = Atomic<Int>(0)
+    let requests = Atomic<Int>(0)
+    let protocolErrors = Atomic<Int>(0)
+    let timeouts = Atomic<Int>(0)
+    let bytesReceived = Atomic<Int>(0)
+    let bytesSent = Atomic<Int>(0)
+    let fieldsLeftOut = Atomic<Int>(0)
+
+    /// Adds this loop's numbers to `sum`.
+    func add(to sum: inout HTTPCounters) {
+        sum.connectionsOpen &+= connectionsOpen.load(ordering: .relaxed)
+        sum.connectionsAccepted &+= connectionsAccepted.load(ordering: .relaxed)
+        sum.connectionsRefused &+= connectionsRefused.load(ordering: .relaxed)
+        sum.requests &+= requests.load(ordering: .relaxed)
+        sum.protocolErrors &+= protocolErrors.load(ordering: .relaxed)
+        sum.timeouts &+= timeouts.load(ordering: .relaxed)
+        sum.bytesReceived &+= bytesReceived.load(ordering: .relaxed)
+        sum.bytesSent &+= bytesSent.load(ordering: .relaxed)
+        sum.fieldsLeftOut &+= fieldsLeftOut.load(ordering: .relaxed)
+    }
+}
+
+extension Atomic<Int> {
+    /// Adds without a locked instruction: for counters with one writer.
+    func increase(by amount: Int = 1) { store(load(ordering: .relaxed) &+ amount, ordering: .relaxed) }
+}

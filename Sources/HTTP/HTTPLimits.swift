@@ -1,0 +1,71 @@
+/// Every maximum of the HTTP layer, with its default; checked when the server starts.
+public struct HTTPLimits: Sendable, Equatable {
+    /// Bytes of the request line without CR LF; more is 414.
+    public var requestLineBytesMax = 8 * 1_024
+    /// Bytes of all header fields with their line ends, and again of all trailers; more is 431.
+    public var headerBytesMax = 16 * 1_024
+    /// Header fields, and again trailers; more is 431.
+    public var headerCountMax = 100
+    /// Bytes of the body after decoding; more is 413.
+    public var bodyBytesMax = 1_024 * 1_024
+    /// Bytes of chunk extensions in one body; more is 400.
+    public var chunkExtensionBytesMax = 4 * 1_024
+
+    /// From the connection, or the first byte of a later request, to the end of the head; then 408.
+    public var headTimeout = Duration.seconds(10)
+    /// From the end of the head to the end of the body; then 408.
+    public var bodyTimeout = Duration.seconds(30)
+    /// Slowest body accepted once `bodyRateGrace` has passed, bytes per second; then 408.
+    public var bodyBytesPerSecondMin = 1_024
+    /// How long a body may be slower than `bodyBytesPerSecondMin`.
+    public var bodyRateGrace = Duration.seconds(5)
+    /// From the first refused write until the peer has taken everything; then the connection is cut.
+    public var writeTimeout = Duration.seconds(30)
+    /// A connection without a request is closed after this time.
+    public var idleTimeout = Duration.seconds(60)
+    /// How long an idle connection may still bring a request once the server drains.
+    public var drainIdleGrace = Duration.seconds(1)
+    /// How long the rest of a refused request is read and dropped, so that the peer sees the answer.
+    public var lingerTimeout = Duration.seconds(2)
+
+    /// Requests on one connection; the last answer says `Connection: close`.
+    public var requestsPerConnectionMax = 10_000
+    /// Connections of all loops together; more are answered 503 and closed.
+    public var connectionsMax = 10_000
+    /// Requests of one connection that wait for their answers; then its socket is not read.
+    public var pipelinedRequestsMax = 64
+    /// Bytes of answers a peer has not taken; above this its socket is not read.
+    public var unsentBytesMax = 256 * 1_024
+    /// Connections that wait in the kernel for each loop.
+    public var backlog = 1_024
+
+    /// The defaults.
+    public init() {}
+
+    /// Throws the name of the first limit that makes no sense.
+    func validate() throws(HTTPError) {
+        let counts: [(String, Int, ClosedRange<Int>)] = [
+            ("requestLineBytesMax", requestLineBytesMax, 16...1_048_576),
+            ("headerBytesMax", headerBytesMax, 16...1_048_576),
+            ("headerCountMax", headerCountMax, 1...10_000),
+            ("bodyBytesMax", bodyBytesMax, 0...1_073_741_824),
+            ("chunkExtensionBytesMax", chunkExtensionBytesMax, 0...1_048_576),
+            ("bodyBytesPerSecondMin", bodyBytesPerSecondMin, 1...1_073_741_824),
+            ("requestsPerConnectionMax", requestsPerConnectionMax, 1...1_000_000_000),
+            ("connectionsMax", connectionsMax, 1...1_000_000),
+            ("pipelinedRequestsMax", pipelinedRequestsMax, 1...10_000),
+            ("unsentBytesMax", unsentBytesMax, 1...1_073_741_824),
+            ("backlog", backlog, 1...65_535),
+        ]
+        for (name, value, range) in counts where !range.contains(value) { throw .invalidLimit(name) }
+        let durations: [(String, Duration, Duration)] = [
+            ("headTimeout", headTimeout, .milliseconds(1)), ("bodyTimeout", bodyTimeout, .milliseconds(1)),
+            ("bodyRateGrace", bodyRateGrace, .zero), ("writeTimeout", writeTimeout, .milliseconds(1)),
+            ("idleTimeout", idleTimeout, .milliseconds(1)), ("drainIdleGrace", drainIdleGrace, .zero),
+            ("lingerTimeout", lingerTimeout, .zero),
+        ]
+        for (name, value, least) in durations where value < least || value > .seconds(86_400) {
+            throw .invalidLimit(name)
+        }
+    }
+}

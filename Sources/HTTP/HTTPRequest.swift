@@ -1,0 +1,23 @@
+/// One complete request, as received.
+public struct HTTPRequest: Sendable {
+    /// The method, upper or lower case as sent.
+    public var method: String
+    /// The path as sent, percent-escapes untouched; begins with "/", or is "*".
+    public var path: String
+    /// What follows the first "?", as sent; nil without one.
+    public var query: String?
+    /// The header fields in their order.
+    public var headers: HTTPHeaders
+    /// The body after transfer decoding; empty when there is none.
+    public var body: [UInt8]
+    /// The numeric address of the peer.
+    public var peer: String
+    /// True when the peer is on this machine: 127.0.0.0/8 or ::1.
+    public var isLoopback: Bool
+    /// When the head was complete: `MonotonicClock` nanoseconds.
+    public var receivedAt: UInt64
+    /// True when the connection stays open after the answer as far as the client is concerned.
+    public var isKeepAlive: Bool
+    /// True for HTTP/1.0.
+    public var isHTTP10: Bool
+}
