@@ -70,7 +70,7 @@ public import Kernels
         let wanted = max(
             Self.sampleMinimum, lists.multipliedReportingOverflow(by: max(1, training.samplesPerList)).partialValue,
             64 << min(max(bits, 1), 16))
-        let sample = Self.sample(table.vectors, count: wanted, seed: training.seed)
+        let sample = Self.sample(table, count: wanted, seed: training.seed)
         progress(.training(vectors: sample.rows))
         try unsafe Self.call("train") { message, capacity in
             sample.withRows(0..<sample.rows) { span in
@@ -89,8 +89,9 @@ public import Kernels
         var start = 0
         while start < table.count {
             let end = min(start + Self.addSlice, table.count)
+            let slice = table.encodable(start..<end)
             try unsafe Self.call("add") { message, capacity in
-                table.vectors.withRows(start..<end) { span in
+                slice.withRows(0..<slice.rows) { span in
                     unsafe span.withUnsafeBufferPointer { floats in
                         unsafe CFaiss_index_add(handle, end - start, floats.baseAddress, message, capacity)
                     }
@@ -200,17 +201,18 @@ public import Kernels
         throw .faiss(call: name, reason: String(decoding: text, as: UTF8.self))
     }
 
-    /// `count` different rows in ascending order, each equally likely (Knuth's algorithm S); all rows when there are no more.
-    private static func sample(_ vectors: Matrix, count: Int, seed: UInt32) -> Matrix {
-        guard count < vectors.rows else { return vectors }
+    /// `count` different rows in ascending order, each equally likely (Knuth's algorithm S); all when there are no more.
+    private static func sample(_ table: VectorTable, count: Int, seed: UInt32) -> Matrix {
+        guard count < table.count else { return table.encodable(0..<table.count) }
         var random = SplitMix(state: UInt64(seed))
-        let columns = vectors.columns
+        let columns = table.dimension
         var chosen = 0
         return Matrix(rows: count, columns: columns) { target in
-            for row in 0..<vectors.rows where chosen < count {
-                guard Int.random(in: 0..<vectors.rows - row, using: &random) < count - chosen else { continue }
-                vectors.view.withRow(row) { source in
-                    for i in 0..<columns { target[chosen * columns + i] = source[i] }
+            for row in 0..<table.count where chosen < count {
+                guard Int.random(in: 0..<table.count - row, using: &random) < count - chosen else { continue }
+                let factor = table.metric == .cosine ? table.inverseNorms?[0, row] ?? 1 : 1
+                table.vectors.view.withRow(row) { source in
+                    for i in 0..<columns { target[chosen * columns + i] = source[i] * factor }
                 }
                 chosen += 1
             }

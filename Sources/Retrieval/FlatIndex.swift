@@ -46,11 +46,15 @@ public struct FlatIndex: VectorIndex {
             }
             return answers
         }
-        guard queries.columns == dimension else { throw .dimensionMismatch(expected: dimension, found: queries.columns) }
-        guard queries.isFinite else { throw .notFinite }
+        guard queries.columns == dimension else {
+            throw .dimensionMismatch(expected: dimension, found: queries.columns)
+        }
         let prepared = MutableMatrix(rows: queries.rows, columns: dimension)
-        for row in 0..<queries.rows { prepared.view.copyRow(row, from: queries, row: row) }
-        if metric == .cosine { prepared.view.normalizeRows(floor: VectorTable.normFloor) }
+        for row in 0..<queries.rows {
+            let query = try neighbors.prepare(queries.row(row), table: table, measure: metric)
+            prepared.view.copyRow(row, from: query, row: 0)
+        }
+        let norms = metric == .cosine ? table.inverseNorms : nil
         let products = MutableMatrix(rows: queries.rows, columns: Self.blockRows)
         var best = [TopK](repeating: TopK(k), count: queries.rows)
         var start = 0
@@ -60,7 +64,10 @@ public struct FlatIndex: VectorIndex {
             gemm(prepared.view.reading, table.vectors.view(rows: start..<start + length), transposingB: true, into: block)
             for query in 0..<queries.rows {
                 block.reading.withRow(query) { scores in
-                    for i in 0..<scores.count where scores[i].isFinite { best[query].insert(row: start + i, score: scores[i]) }
+                    for i in 0..<scores.count {
+                        let score = scores[i] * (norms?[0, start + i] ?? 1)
+                        if score.isFinite { best[query].insert(row: start + i, score: score) }
+                    }
                 }
             }
             start += length

@@ -34,7 +34,9 @@ public struct RerankedIndex: VectorIndex {
         let measure = settings.measure ?? metric
         let prepared = try neighbors.prepare(query, table: table, measure: measure)
         let factor = min(max(1, settings.shortlistFactor), Self.shortlistMaximum)
+        neighbors.clear()
         let k = min(k, count)
+        guard k > 0 else { return }
         let codes = min(max(k, min(k, Self.shortlistMaximum) * factor), max(k, Self.shortlistMaximum), count)
         var settings = settings
         settings.probes = min(max(1, settings.probes), Self.probesMaximum)

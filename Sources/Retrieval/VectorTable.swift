@@ -8,36 +8,26 @@ public struct VectorTable: Sendable {
     /// Smallest norm that a cosine divides by.
     public static let normFloor: Float = 1e-12
 
+    /// What closeness means in this space.
     public let metric: Metric
-    /// [items, dimension]; rows of norm 1 when the metric is cosine.
+    /// [items, dimension], as the bundle has them.
     public let vectors: Matrix
     private let floor: Float
-    /// [1, items]: 1/‖row‖, for searches by cosine in a space of another metric.
-    private let inverseNorms: Matrix?
+    /// [1, items]: 1/‖row‖, for cosines; nil where the metric is `l2`.
+    let inverseNorms: Matrix?
 
+    /// Columns of a vector.
     public var dimension: Int { vectors.columns }
+    /// Rows.
     public var count: Int { vectors.rows }
 
-    /// A table of `vectors` [items, dimension], finite; normalised here when the metric is cosine.
+    /// A table of `vectors` [items, dimension], finite. Norms are computed here once; the vectors are not copied.
     /// - Parameter floor: norms below it count as it.
     public init(_ vectors: Matrix, metric: Metric, floor: Float = VectorTable.normFloor) {
         self.metric = metric
+        self.vectors = vectors
         self.floor = floor
-        let inverse = metric == .l2 ? nil : Self.inverseNorms(of: vectors, floor: floor)
-        if metric == .cosine, let inverse {
-            self.vectors = Matrix(rows: vectors.rows, columns: vectors.columns) { target in
-                for row in 0..<vectors.rows {
-                    let factor = inverse[0, row]
-                    vectors.view.withRow(row) { source in
-                        for i in 0..<source.count { target[row * source.count + i] = source[i] * factor }
-                    }
-                }
-            }
-            inverseNorms = nil
-        } else {
-            self.vectors = vectors
-            inverseNorms = inverse
-        }
+        inverseNorms = metric == .l2 ? nil : Self.inverseNorms(of: vectors, floor: floor)
     }
 
     private static func inverseNorms(of vectors: Matrix, floor: Float) -> Matrix {
@@ -78,10 +68,26 @@ public struct VectorTable: Sendable {
 
     /// The mean of the vectors of `rows`, the query of a basket or a playlist; zeros when there are none.
     ///
-    /// Rows of norm 1 are averaged when the metric is cosine. `mean` is [1, dimension]; traps when a row is out of range.
+    /// With cosine, vectors count by their direction alone. `mean` is [1, dimension]; traps when a row is out of range.
     public func mean(of rows: [Int], into mean: MutableMatrixView) {
         mean.fill(0)
         guard !rows.isEmpty else { return }
-        for row in rows { mean.addRow(0, factor: 1 / Float(rows.count), from: vectors.view, row: row) }
+        let share = 1 / Float(rows.count)
+        for row in rows {
+            let factor = metric == .cosine ? share * (inverseNorms?[0, row] ?? 1) : share
+            mean.addRow(0, factor: factor, from: vectors.view, row: row)
+        }
+    }
+
+    /// A copy of consecutive rows as an index of codes takes them: of norm 1 when the metric is cosine.
+    func encodable(_ range: Range<Int>) -> Matrix {
+        Matrix(rows: range.count, columns: dimension) { target in
+            for (i, row) in range.enumerated() {
+                let factor = metric == .cosine ? inverseNorms?[0, row] ?? 1 : 1
+                vectors.view.withRow(row) { source in
+                    for j in 0..<source.count { target[i * source.count + j] = source[j] * factor }
+                }
+            }
+        }
     }
 }
