@@ -1,15 +1,17 @@
-internal import Artifacts
-internal import RecCore
+public import Artifacts
+public import RecCore
 
-/// One attribute of all items, in the storage of its type.
-enum AttributeColumn: Sendable {
+/// One attribute of all items, or of all users, in the storage of its type.
+public enum AttributeColumn: Sendable {
+    /// Texts, any number a row.
     case strings(StringColumn)
-    /// `present` is nil when no value is missing.
+    /// Numbers; `present` is nil when no value is missing.
     case numbers([Double], present: [UInt8]?)
+    /// 0 or 1; `present` as above.
     case booleans([UInt8], present: [UInt8]?)
 
-    /// The column's tensors, validated.
-    init(_ definition: AttributeDefinition, prefix: String, rows: Int, tensors: BundleTensors) throws(BundleError) {
+    /// The column's tensors `prefix` + name…, validated.
+    public init(_ definition: AttributeDefinition, prefix: String, rows: Int, tensors: BundleTensors) throws(BundleError) {
         let name = prefix + definition.name
         switch definition.type {
         case .string, .strings:
@@ -29,7 +31,7 @@ enum AttributeColumn: Sendable {
     }
 
     /// The value of `row`, nil when it is missing.
-    func value(_ row: Int) -> FeatureValue? {
+    public func value(_ row: Int) -> FeatureValue? {
         switch self {
         case .strings(let column): column.value(row)
         case .numbers(let values, let present): present?[row] == 0 ? nil : .number(values[row])
@@ -52,7 +54,7 @@ enum AttributeColumn: Sendable {
 }
 
 /// Strings by dictionary codes: row i has the codes `values[offsets[i]..<offsets[i + 1]]`.
-struct StringColumn: Sendable {
+public struct StringColumn: Sendable {
     let offsets: [Int]
     let values: [UInt32]
     private let dictionary: StringList
