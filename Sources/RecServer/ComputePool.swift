@@ -66,6 +66,7 @@ final class ComputeWorker {
         do throws(Problem) {
             response = try respond(to: job, dequeuedAt: start)
         } catch {
+            if error.kind == .deadline { service.metrics.deadlinesMissed.add() }
             if error.kind == .internalError {
                 service.logger.error(
                     "request failed",

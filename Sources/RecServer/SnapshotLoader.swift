@@ -6,6 +6,7 @@ import Logging
 import Ranking
 import RecCore
 import Retrieval
+import Threading
 
 /// Makes a snapshot from a bundle's folder: all of it, or an error that names what is wrong.
 struct SnapshotLoader {
@@ -25,7 +26,32 @@ struct SnapshotLoader {
                     found: "\(failure.worst) times that")
             }
         }
+        if let bytes = loaded.folder.optionalFile(Self.warmUpFile) { try warmUp(bytes.copy(), loaded.snapshot) }
         return loaded.snapshot
+    }
+
+    private static let warmUpFile = "warmup.jsonl"
+    private static let warmUpMaximum = 1000
+
+    /// Answers the bundle's warm-up requests, so that tables are in memory before the first caller waits for them.
+    private func warmUp(_ bytes: [UInt8], _ snapshot: Snapshot) throws {
+        let pipeline = RecommendPipeline(snapshot, PipelineSettings(configuration), Metrics())
+        let progress = ProgressLine { logger.info("\($0)") }
+        let lines = bytes.split(separator: 0x0A).prefix(Self.warmUpMaximum)
+        for (index, line) in lines.enumerated() {
+            do throws(Problem) {
+                var clock = StageClock(start: MonotonicClock.nanoseconds)
+                _ = try pipeline.recommend(
+                    try RecommendRequest(body: Array(line)), receivedAt: MonotonicClock.nanoseconds, clock: &clock)
+            } catch where error.kind == .deadline {
+                // A cold machine may be slow; that is what the replay is for.
+            } catch {
+                throw BundleError(
+                    file: Self.warmUpFile, tensor: "line \(index + 1)", expected: "a /recommend body this bundle can answer",
+                    found: error.detail ?? error.errors.first.map { "\($0.pointer): \($0.detail)" } ?? error.kind.rawValue)
+            }
+            progress.show("warming up", index + 1, lines.count)
+        }
     }
 
     /// Verifies a bundle and reports on it; throws only for what makes a report impossible.

@@ -7,11 +7,16 @@ struct StageClock {
 
     init(start: UInt64) { last = start }
 
-    /// Ends a stage: the time since the last end was its own.
+    /// Ends a stage, or a part of it: the time since the last end was its own.
     @discardableResult
     mutating func end(_ stage: Metrics.Stage) -> UInt64 {
         let now = MonotonicClock.nanoseconds
-        durations.append((stage, now &- last))
+        // A stage that runs in two parts, as the sequence model around retrieval, is one stage.
+        if let index = durations.firstIndex(where: { $0.stage == stage }) {
+            durations[index].nanoseconds &+= now &- last
+        } else {
+            durations.append((stage, now &- last))
+        }
         last = now
         return now
     }
