@@ -2,8 +2,11 @@ internal import Glibc
 
 /// A bundle's folder, opened and verified: manifest, digests, tensors. Stages are made from it afterwards.
 public struct BundleFolder {
+    /// Path of the folder as it was given.
     public let path: String
+    /// What the bundle says it is.
     public let manifest: Manifest
+    /// All tensors of all its safetensors files.
     public let tensors: BundleTensors
     /// Lower-case SHA-256 of manifest.json: the bundle's identity, since the manifest holds every other digest.
     public let digest: String

@@ -4,6 +4,7 @@ internal import Glibc
 @safe public final class FileBytes: @unchecked Sendable {
     // @unchecked Sendable: frozen, written only while it is made.
     private let base: UnsafeMutableRawPointer
+    /// Size in bytes.
     public let count: Int
 
     /// Reads a regular file; a symbolic link is refused.

@@ -23,7 +23,9 @@
 @safe public final class Matrix: @unchecked Sendable {
     // @unchecked Sendable: frozen, nothing writes to `storage` after init.
     let storage: FloatStorage
+    /// Rows, ≥ 0.
     public let rows: Int
+    /// Floats in a row, ≥ 0.
     public let columns: Int
 
     /// A matrix whose memory `fill` writes, row by row end to end, `rows · columns` floats.
@@ -72,7 +74,9 @@
 /// A mutable row-major matrix: scratch that belongs to one thread, allocated once and reused.
 @safe public final class MutableMatrix {
     let storage: FloatStorage
+    /// Rows, ≥ 0.
     public let rows: Int
+    /// Floats in a row, ≥ 0.
     public let columns: Int
 
     /// A zeroed matrix of shape `[rows, columns]`.
@@ -108,7 +112,9 @@
 @safe public struct MatrixView {
     let storage: FloatStorage
     let base: UnsafeMutablePointer<Float>
+    /// Rows, ≥ 0.
     public let rows: Int
+    /// Floats in a row, ≥ 0.
     public let columns: Int
     let stride: Int
 
@@ -164,7 +170,9 @@
     /// The same rectangle, read-only.
     public let reading: MatrixView
 
+    /// Rows, ≥ 0.
     public var rows: Int { reading.rows }
+    /// Floats in a row, ≥ 0.
     public var columns: Int { reading.columns }
     var stride: Int { reading.stride }
 

@@ -4,9 +4,12 @@
 public struct TopK {
     /// A row and its score.
     public struct Entry: Sendable, Equatable {
+        /// What was scored, as the caller numbers it; breaks ties.
         public let row: Int
+        /// Larger is better; NaN is worst.
         public let score: Float
 
+        /// An entry of that row and score.
         public init(row: Int, score: Float) {
             self.row = row
             self.score = score
