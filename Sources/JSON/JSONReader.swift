@@ -42,13 +42,20 @@ public struct JSONObjectReader {
     public func pointer(to name: String) -> String { Self.pointer(pointer, name) }
 
     /// The pointer of a member or element below `pointer`.
+    ///
+    /// Of a name from outside it takes the first 128 scalars and an ellipsis: enough to find it, too little to flood
+    /// answers and logs.
     public static func pointer(_ pointer: String, _ name: String) -> String {
         var text = pointer + "/"
-        for character in name {
-            switch character {
+        // By scalar: as a character, a slash with a combining mark is no slash.
+        var left = 128
+        for scalar in name.unicodeScalars {
+            if left == 0 { return text + "…" }
+            left -= 1
+            switch scalar {
             case "~": text += "~0"
             case "/": text += "~1"
-            default: text.append(character)
+            default: text.unicodeScalars.append(scalar)
             }
         }
         return text

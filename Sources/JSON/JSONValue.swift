@@ -24,7 +24,7 @@ public enum JSONValue: Sendable, Equatable {
     }
 }
 
-/// An object's members in document order; names are all different.
+/// An object's members in document order; names are all different, also by Unicode's canonical equivalence.
 public struct JSONObject: Sendable, Equatable {
     /// In document order.
     public let members: [(name: String, value: JSONValue)]
