@@ -41,7 +41,9 @@ public struct BundleFolder {
                     file: name, expected: "*.safetensors, golden.jsonl, warmup.jsonl or retrieval.faiss",
                     found: "another name")
             }
-            let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: Self.fileMaximum) {
+            // No more than was promised: a file of another size must not cost its memory before it is refused.
+            let maximum = min(entry.byteCount, Self.fileMaximum)
+            let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: maximum) {
                 progress(done + $0, total)
             }
             guard bytes.count == entry.byteCount else {

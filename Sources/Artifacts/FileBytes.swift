@@ -70,8 +70,9 @@ internal import Glibc
         let size = MemoryLayout<Element>.stride
         precondition(
             range.lowerBound % size == 0 && range.count % size == 0, "bytes \(range) for elements of \(size)")
-        // SAFETY: the range is inside the allocation, aligned for Element, and `self` outlives the call.
+        // SAFETY: the range is inside the allocation, aligned for Element, and `self` is kept alive to the end.
         let start = unsafe (base + range.lowerBound).assumingMemoryBound(to: Element.self)
+        defer { withExtendedLifetime(self) {} }
         return try body(unsafe UnsafeBufferPointer(start: start, count: range.count / size).span)
     }
 
