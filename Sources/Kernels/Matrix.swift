@@ -81,6 +81,7 @@
 
     /// A zeroed matrix of shape `[rows, columns]`.
     public init(rows: Int, columns: Int) {
+        precondition(rows >= 0 && columns >= 0, "shape [\(rows), \(columns)]")
         storage = FloatStorage(count: rows * columns)
         self.rows = rows
         self.columns = columns
@@ -148,8 +149,9 @@
     /// Calls `body` with one row of `columns` floats; traps when out of range.
     @inlinable
     public func withRow<Result>(_ row: Int, _ body: (Span<Float>) -> Result) -> Result {
-        // SAFETY: the storage is kept alive by `self`, which outlives the call.
-        body(unsafe UnsafeBufferPointer(start: pointer(row: row), count: columns).span)
+        // SAFETY: the row is inside the storage, which `self` keeps alive to the end.
+        defer { withExtendedLifetime(self) {} }
+        return body(unsafe UnsafeBufferPointer(start: pointer(row: row), count: columns).span)
     }
 
     /// Whether every element is finite.
@@ -190,7 +192,8 @@
     /// Calls `body` with one writable row of `columns` floats; traps when out of range.
     @inlinable
     public func withRow<Result>(_ row: Int, _ body: (inout MutableSpan<Float>) -> Result) -> Result {
-        // SAFETY: the storage is kept alive by `self`, which outlives the call; scratch belongs to one thread.
+        // SAFETY: the row is inside the storage, which `self` keeps alive to the end; scratch belongs to one thread.
+        defer { withExtendedLifetime(self) {} }
         var span = unsafe UnsafeMutableBufferPointer(start: pointer(row: row), count: columns).mutableSpan
         return body(&span)
     }

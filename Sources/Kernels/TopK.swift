@@ -67,10 +67,10 @@ public struct TopK {
         var parent = 0
         while true {
             var worst = parent
-            for child in [2 * parent + 1, 2 * parent + 2]
-            where child < heap.count && heap[worst].precedes(heap[child]) {
-                worst = child
-            }
+            let left = 2 * parent + 1
+            let right = left + 1
+            if left < heap.count, heap[worst].precedes(heap[left]) { worst = left }
+            if right < heap.count, heap[worst].precedes(heap[right]) { worst = right }
             guard worst != parent else { return }
             heap.swapAt(parent, worst)
             parent = worst
