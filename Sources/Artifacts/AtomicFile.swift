@@ -4,11 +4,13 @@ internal import Glibc
 public enum AtomicFile {
     /// Writes `bytes` to `path`: a temporary file beside it, synced, renamed, and the folder synced.
     ///
-    /// Makes the last folder of `path` when it is missing. Throws naming the step.
+    /// Makes the last folder of `path` when it is missing. One writer at a time for a path. Throws naming the step.
     public static func write(_ bytes: [UInt8], to path: String) throws(BundleError) {
-        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         _ = unsafe mkdir(folder, 0o755)
         let temporary = path + ".\(getpid()).tmp"
+        // One may be left by a killed process of the same number: in a container that is every one before us.
+        _ = unsafe unlink(temporary)
         let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
         guard descriptor >= 0 else { throw failure(path, "open") }
         var isWritten = unsafe bytes.withUnsafeBytes { source in

@@ -2,8 +2,11 @@ internal import Glibc
 
 /// A bundle's folder, opened and verified: manifest, digests, tensors. Stages are made from it afterwards.
 public struct BundleFolder {
+    /// Path of the folder as it was given.
     public let path: String
+    /// What the bundle says it is.
     public let manifest: Manifest
+    /// All tensors of all its safetensors files.
     public let tensors: BundleTensors
     /// Lower-case SHA-256 of manifest.json: the bundle's identity, since the manifest holds every other digest.
     public let digest: String
@@ -38,7 +41,9 @@ public struct BundleFolder {
                     file: name, expected: "*.safetensors, golden.jsonl, warmup.jsonl or retrieval.faiss",
                     found: "another name")
             }
-            let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: Self.fileMaximum) {
+            // No more than was promised: a file of another size must not cost its memory before it is refused.
+            let maximum = min(entry.byteCount, Self.fileMaximum)
+            let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: maximum) {
                 progress(done + $0, total)
             }
             guard bytes.count == entry.byteCount else {

@@ -31,6 +31,7 @@ public final class BundleTensors {
         try self.init(files: parsed)
     }
 
+    /// Whether a file has a tensor of that name; does not count as reading it.
     public func contains(_ name: String) -> Bool { fileOf[name] != nil }
 
     /// The shape of a tensor, nil when there is none of that name.

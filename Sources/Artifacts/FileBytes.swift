@@ -4,6 +4,7 @@ internal import Glibc
 @safe public final class FileBytes: @unchecked Sendable {
     // @unchecked Sendable: frozen, written only while it is made.
     private let base: UnsafeMutableRawPointer
+    /// Size in bytes.
     public let count: Int
 
     /// Reads a regular file; a symbolic link is refused.
@@ -69,8 +70,9 @@ internal import Glibc
         let size = MemoryLayout<Element>.stride
         precondition(
             range.lowerBound % size == 0 && range.count % size == 0, "bytes \(range) for elements of \(size)")
-        // SAFETY: the range is inside the allocation, aligned for Element, and `self` outlives the call.
+        // SAFETY: the range is inside the allocation, aligned for Element, and `self` is kept alive to the end.
         let start = unsafe (base + range.lowerBound).assumingMemoryBound(to: Element.self)
+        defer { withExtendedLifetime(self) {} }
         return try body(unsafe UnsafeBufferPointer(start: start, count: range.count / size).span)
     }
 

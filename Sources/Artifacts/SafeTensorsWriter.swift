@@ -5,6 +5,7 @@ public import Kernels
 public struct SafeTensorsWriter {
     private var tensors: [(name: String, type: TensorEntry.DataType, shape: [Int], bytes: [UInt8])] = []
 
+    /// A file without tensors.
     public init() {}
 
     /// An F32 matrix of its own shape.
@@ -12,18 +13,23 @@ public struct SafeTensorsWriter {
         add(name, floats: matrix.view.copy(), shape: [matrix.rows, matrix.columns])
     }
 
+    /// An F32 tensor of any shape; `floats` row by row, as many as the shape has elements.
     public mutating func add(_ name: String, floats: [Float], shape: [Int]) {
         tensors.append((name, .f32, shape, Self.littleEndian(floats.map(\.bitPattern))))
     }
+    /// An F64 vector.
     public mutating func add(_ name: String, doubles: [Double]) {
         tensors.append((name, .f64, [doubles.count], Self.littleEndian(doubles.map(\.bitPattern))))
     }
+    /// A U32 vector.
     public mutating func add(_ name: String, unsigned32 values: [UInt32]) {
         tensors.append((name, .u32, [values.count], Self.littleEndian(values)))
     }
+    /// A U64 vector.
     public mutating func add(_ name: String, unsigned64 values: [UInt64]) {
         tensors.append((name, .u64, [values.count], Self.littleEndian(values)))
     }
+    /// A U8 vector.
     public mutating func add(_ name: String, bytes: [UInt8]) {
         tensors.append((name, .u8, [bytes.count], bytes))
     }

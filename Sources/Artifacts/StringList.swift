@@ -23,6 +23,7 @@ public struct StringList: Sendable {
         self.offsets = offsets
     }
 
+    /// How many strings there are.
     public var count: Int { offsets.count - 1 }
 
     /// The string at `index`; traps when out of range.

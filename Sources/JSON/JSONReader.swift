@@ -1,11 +1,17 @@
 /// What is wrong with a document that is JSON but not what was asked for, with an RFC 6901 pointer to the place.
 public struct JSONSchemaError: Error, Equatable, CustomStringConvertible, Sendable {
+    /// How a value differs from what was asked for.
     public enum Kind: Sendable, Equatable { case unknownField, wrongType, outOfRange, missing }
+    /// The sort of difference, for callers that answer each in its own way.
     public let kind: Kind
+    /// Where it is, RFC 6901; empty for the whole document.
     public let pointer: String
+    /// What was expected and what was found, for people.
     public let detail: String
+    /// The place and the detail in one line.
     public var description: String { "\(pointer.isEmpty ? "document" : pointer): \(detail)" }
 
+    /// An error at `pointer`.
     public init(_ kind: Kind, _ pointer: String, _ detail: String) {
         self.kind = kind
         self.pointer = pointer
@@ -17,7 +23,9 @@ public struct JSONSchemaError: Error, Equatable, CustomStringConvertible, Sendab
 ///
 /// Members read are remembered; `finish()` throws on the first that was not. A null member counts as absent.
 public struct JSONObjectReader {
+    /// The object being read.
     public let object: JSONObject
+    /// Where the object is in its document, RFC 6901.
     public let pointer: String
     private var seen: Set<String> = []
 
@@ -34,13 +42,20 @@ public struct JSONObjectReader {
     public func pointer(to name: String) -> String { Self.pointer(pointer, name) }
 
     /// The pointer of a member or element below `pointer`.
+    ///
+    /// Of a name from outside it takes the first 128 scalars and an ellipsis: enough to find it, too little to flood
+    /// answers and logs.
     public static func pointer(_ pointer: String, _ name: String) -> String {
         var text = pointer + "/"
-        for character in name {
-            switch character {
+        // By scalar: as a character, a slash with a combining mark is no slash.
+        var left = 128
+        for scalar in name.unicodeScalars {
+            if left == 0 { return text + "…" }
+            left -= 1
+            switch scalar {
             case "~": text += "~0"
             case "/": text += "~1"
-            default: text.append(character)
+            default: text.unicodeScalars.append(scalar)
             }
         }
         return text
@@ -63,6 +78,10 @@ public struct JSONObjectReader {
         }
     }
 
+    /// The string member of that name, nil when absent or null.
+    /// - Parameters:
+    ///   - range: length in bytes of UTF-8.
+    /// - Throws: `.wrongType`, or `.outOfRange` when the length is not in `range`.
     public mutating func optionalString(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576)
         throws(JSONSchemaError) -> String?
     {
@@ -70,6 +89,8 @@ public struct JSONObjectReader {
         return try Self.string(value, at: pointer(to: name), bytes: range)
     }
 
+    /// The integer member of that name, nil when absent or null; `1.0` is not an integer.
+    /// - Throws: `.wrongType` or `.outOfRange`.
     public mutating func optionalInteger(_ name: String, in range: ClosedRange<Int>) throws(JSONSchemaError)
         -> Int?
     {
@@ -77,6 +98,8 @@ public struct JSONObjectReader {
         return try Self.integer(value, at: pointer(to: name), in: range)
     }
 
+    /// The number member of that name, nil when absent or null.
+    /// - Throws: `.wrongType` or `.outOfRange`.
     public mutating func optionalNumber(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError)
         -> Double?
     {
@@ -84,6 +107,8 @@ public struct JSONObjectReader {
         return try Self.number(value, at: pointer(to: name), in: range)
     }
 
+    /// The boolean member of that name, nil when absent or null.
+    /// - Throws: `.wrongType`.
     public mutating func optionalBoolean(_ name: String) throws(JSONSchemaError) -> Bool? {
         guard let value = value(name) else { return nil }
         guard case .boolean(let boolean) = value else {
@@ -106,6 +131,8 @@ public struct JSONObjectReader {
         return elements
     }
 
+    /// A reader of the object member of that name, nil when absent or null; the caller finishes it.
+    /// - Throws: `.wrongType`.
     public mutating func optionalObject(_ name: String) throws(JSONSchemaError) -> JSONObjectReader? {
         guard let value = value(name) else { return nil }
         return try JSONObjectReader(value, at: pointer(to: name))
@@ -119,26 +146,31 @@ public struct JSONObjectReader {
         return found
     }
 
+    /// As `optionalString`, but absence throws `.missing`.
     public mutating func string(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576)
         throws(JSONSchemaError) -> String
     {
         try required(name, try optionalString(name, bytes: range))
     }
 
+    /// As `optionalInteger`, but absence throws `.missing`.
     public mutating func integer(_ name: String, in range: ClosedRange<Int>) throws(JSONSchemaError) -> Int {
         try required(name, try optionalInteger(name, in: range))
     }
 
+    /// As `optionalNumber`, but absence throws `.missing`.
     public mutating func number(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError)
         -> Double
     {
         try required(name, try optionalNumber(name, in: range))
     }
 
+    /// As `optionalArray`, but absence throws `.missing`.
     public mutating func array(_ name: String, maximum: Int) throws(JSONSchemaError) -> [JSONValue] {
         try required(name, try optionalArray(name, maximum: maximum))
     }
 
+    /// As `optionalObject`, but absence throws `.missing`.
     public mutating func reader(_ name: String) throws(JSONSchemaError) -> JSONObjectReader {
         try required(name, try optionalObject(name))
     }
@@ -157,6 +189,8 @@ public struct JSONObjectReader {
 
     // MARK: Single values
 
+    /// `value` as a string whose length in bytes of UTF-8 is in `range`.
+    /// - Throws: `.wrongType` or `.outOfRange`, at `pointer`.
     public static func string(
         _ value: JSONValue, at pointer: String, bytes range: ClosedRange<Int> = 0...1_048_576
     ) throws(JSONSchemaError) -> String {
@@ -171,6 +205,8 @@ public struct JSONObjectReader {
         return text
     }
 
+    /// `value` as an integer in `range`; `1.0` is not an integer.
+    /// - Throws: `.wrongType` or `.outOfRange`, at `pointer`.
     public static func integer(_ value: JSONValue, at pointer: String, in range: ClosedRange<Int>)
         throws(JSONSchemaError) -> Int
     {
@@ -183,6 +219,8 @@ public struct JSONObjectReader {
         return found
     }
 
+    /// `value` as a number in `range`; an integer beyond 2⁵³ is rounded to the nearest.
+    /// - Throws: `.wrongType` or `.outOfRange`, at `pointer`.
     public static func number(_ value: JSONValue, at pointer: String, in range: ClosedRange<Double>)
         throws(JSONSchemaError) -> Double
     {

@@ -24,8 +24,9 @@ public enum JSONValue: Sendable, Equatable {
     }
 }
 
-/// An object's members in document order; names are all different.
+/// An object's members in document order; names are all different, also by Unicode's canonical equivalence.
 public struct JSONObject: Sendable, Equatable {
+    /// In document order.
     public let members: [(name: String, value: JSONValue)]
 
     /// Members with distinct names; the parser guarantees it.
@@ -34,6 +35,7 @@ public struct JSONObject: Sendable, Equatable {
     /// The member of that name; linear, for the few members our documents have.
     public subscript(name: String) -> JSONValue? { members.first { $0.name == name }?.value }
 
+    /// Whether both have the same members in the same order.
     public static func == (a: JSONObject, b: JSONObject) -> Bool {
         a.members.count == b.members.count
             && zip(a.members, b.members).allSatisfy { $0.name == $1.name && $0.value == $1.value }
@@ -44,6 +46,8 @@ public struct JSONObject: Sendable, Equatable {
 public struct JSONSyntaxError: Error, Equatable, CustomStringConvertible {
     /// Byte offset of the first offending byte.
     public let offset: Int
+    /// What was expected or refused there, for people.
     public let reason: String
+    /// The reason and the place in one line.
     public var description: String { "\(reason) at byte \(offset)" }
 }

@@ -2,15 +2,20 @@
 ///
 /// The caller opens and closes in the right order. A number that is not finite is written as null: none ever leaves as text.
 public struct JSONWriter {
+    /// The UTF-8 text written so far.
     public private(set) var bytes: [UInt8] = []
     private var needsComma = false
 
     /// An empty text with room for `capacity` bytes.
     public init(capacity: Int = 256) { bytes.reserveCapacity(capacity) }
 
+    /// Opens an object: `key` and a value for each member, then `endObject`.
     public mutating func beginObject() { open(UInt8(ascii: "{")) }
+    /// Closes the innermost object.
     public mutating func endObject() { close(UInt8(ascii: "}")) }
+    /// Opens an array: its values, then `endArray`.
     public mutating func beginArray() { open(UInt8(ascii: "[")) }
+    /// Closes the innermost array.
     public mutating func endArray() { close(UInt8(ascii: "]")) }
 
     /// A member's name; its value comes next.
@@ -21,8 +26,11 @@ public struct JSONWriter {
         needsComma = false
     }
 
+    /// The value null.
     public mutating func null() { raw("null") }
+    /// The value true or false.
     public mutating func value(_ value: Bool) { raw(value ? "true" : "false") }
+    /// An integer in decimal, exact also beyond 2⁵³.
     public mutating func value(_ value: Int) { raw(value.description) }
     /// The shortest text that reads back as the same Float.
     public mutating func value(_ value: Float) { raw(value.isFinite ? value.description : "null") }
@@ -31,12 +39,14 @@ public struct JSONWriter {
         if let whole = Int64(exactly: value), whole.magnitude < 1 << 53 { return raw(whole.description) }
         raw(value.isFinite ? value.description : "null")
     }
+    /// A string in quotes, with control characters escaped.
     public mutating func value(_ value: String) {
         separate()
         quote(value)
         needsComma = true
     }
 
+    /// A whole document or part of one; recurses as deep as `value` is nested.
     public mutating func value(_ value: JSONValue) {
         switch value {
         case .null: null()

@@ -61,6 +61,8 @@ extension MutableMatrixView {
     }
 
     /// The DCN-V2 cross step x += x0 ∘ (product + bias), rows of one width; `bias` [1, columns] (Wang et al. 2020, eq. 1).
+    ///
+    /// `x0` and `product` are not the rows written to.
     public func cross(x0: MatrixView, product: MatrixView, bias: Matrix) {
         precondition(
             x0.rows == rows && product.rows == rows && x0.columns == columns && product.columns == columns

@@ -20,7 +20,8 @@ public func gemm(
         "inner dimensions \(k) and \(transposingB ? b.columns : b.rows)")
     precondition(c.rows == m && c.columns == n, "result [\(c.rows), \(c.columns)] for [\(m), \(n)]")
     guard m > 0, n > 0 else { return }
-    guard k > 0 else { return c.scale(by: beta) }
+    // As BLAS has it, beta 0 means that `c` is not read: scratch may hold NaN.
+    guard k > 0 else { return beta == 0 ? c.fill(0) : c.scale(by: beta) }
     _ = pinned
     // SAFETY: the views keep their storage alive, and their shapes were checked against each other above.
     unsafe cblas_sgemm(

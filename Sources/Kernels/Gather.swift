@@ -17,7 +17,8 @@ extension Matrix {
     public func gatherScores(
         _ kind: RowScore, query: MatrixView, rows: Span<UInt32>, into scores: inout MutableSpan<Float>
     ) {
-        precondition(query.rows >= 1 && query.columns == columns, "a query of \(query.columns) for \(columns) columns")
+        precondition(
+            query.rows >= 1 && query.columns == columns, "a query of \(query.columns) for \(columns) columns")
         precondition(scores.count >= rows.count, "\(rows.count) rows into \(scores.count) scores")
         var highest: UInt32 = 0
         for i in 0..<rows.count { highest = max(highest, rows[i]) }
@@ -44,7 +45,8 @@ extension Matrix {
         _ range: Range<Int>, _ body: (Span<Float>) throws(E) -> Result
     ) throws(E) -> Result {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
-        // SAFETY: `self` keeps the storage alive for the call and nothing writes to it.
+        // SAFETY: `self` keeps the storage alive to the end and nothing writes to it.
+        defer { withExtendedLifetime(self) {} }
         let start = unsafe UnsafePointer(storage.base + range.lowerBound * columns)
         return try body(unsafe UnsafeBufferPointer(start: start, count: range.count * columns).span)
     }

@@ -5,6 +5,7 @@ public enum Kernel {
     /// Instruction sets the element-wise kernels are compiled for.
     public enum Level: Int32, CaseIterable, Comparable, Sendable {
         case portable = 0, avx2 = 1, avx512 = 2
+        /// Whether `a` is the older, narrower set.
         public static func < (a: Level, b: Level) -> Bool { a.rawValue < b.rawValue }
     }
 

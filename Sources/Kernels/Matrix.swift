@@ -23,7 +23,9 @@
 @safe public final class Matrix: @unchecked Sendable {
     // @unchecked Sendable: frozen, nothing writes to `storage` after init.
     let storage: FloatStorage
+    /// Rows, ≥ 0.
     public let rows: Int
+    /// Floats in a row, ≥ 0.
     public let columns: Int
 
     /// A matrix whose memory `fill` writes, row by row end to end, `rows · columns` floats.
@@ -72,11 +74,14 @@
 /// A mutable row-major matrix: scratch that belongs to one thread, allocated once and reused.
 @safe public final class MutableMatrix {
     let storage: FloatStorage
+    /// Rows, ≥ 0.
     public let rows: Int
+    /// Floats in a row, ≥ 0.
     public let columns: Int
 
     /// A zeroed matrix of shape `[rows, columns]`.
     public init(rows: Int, columns: Int) {
+        precondition(rows >= 0 && columns >= 0, "shape [\(rows), \(columns)]")
         storage = FloatStorage(count: rows * columns)
         self.rows = rows
         self.columns = columns
@@ -108,7 +113,9 @@
 @safe public struct MatrixView {
     let storage: FloatStorage
     let base: UnsafeMutablePointer<Float>
+    /// Rows, ≥ 0.
     public let rows: Int
+    /// Floats in a row, ≥ 0.
     public let columns: Int
     let stride: Int
 
@@ -142,8 +149,9 @@
     /// Calls `body` with one row of `columns` floats; traps when out of range.
     @inlinable
     public func withRow<Result>(_ row: Int, _ body: (Span<Float>) -> Result) -> Result {
-        // SAFETY: the storage is kept alive by `self`, which outlives the call.
-        body(unsafe UnsafeBufferPointer(start: pointer(row: row), count: columns).span)
+        // SAFETY: the row is inside the storage, which `self` keeps alive to the end.
+        defer { withExtendedLifetime(self) {} }
+        return body(unsafe UnsafeBufferPointer(start: pointer(row: row), count: columns).span)
     }
 
     /// Whether every element is finite.
@@ -164,7 +172,9 @@
     /// The same rectangle, read-only.
     public let reading: MatrixView
 
+    /// Rows, ≥ 0.
     public var rows: Int { reading.rows }
+    /// Floats in a row, ≥ 0.
     public var columns: Int { reading.columns }
     var stride: Int { reading.stride }
 
@@ -182,7 +192,8 @@
     /// Calls `body` with one writable row of `columns` floats; traps when out of range.
     @inlinable
     public func withRow<Result>(_ row: Int, _ body: (inout MutableSpan<Float>) -> Result) -> Result {
-        // SAFETY: the storage is kept alive by `self`, which outlives the call; scratch belongs to one thread.
+        // SAFETY: the row is inside the storage, which `self` keeps alive to the end; scratch belongs to one thread.
+        defer { withExtendedLifetime(self) {} }
         var span = unsafe UnsafeMutableBufferPointer(start: pointer(row: row), count: columns).mutableSpan
         return body(&span)
     }

@@ -4,9 +4,12 @@
 public struct TopK {
     /// A row and its score.
     public struct Entry: Sendable, Equatable {
+        /// What was scored, as the caller numbers it; breaks ties.
         public let row: Int
+        /// Larger is better; NaN is worst.
         public let score: Float
 
+        /// An entry of that row and score.
         public init(row: Int, score: Float) {
             self.row = row
             self.score = score
@@ -64,10 +67,10 @@ public struct TopK {
         var parent = 0
         while true {
             var worst = parent
-            for child in [2 * parent + 1, 2 * parent + 2]
-            where child < heap.count && heap[worst].precedes(heap[child]) {
-                worst = child
-            }
+            let left = 2 * parent + 1
+            let right = left + 1
+            if left < heap.count, heap[worst].precedes(heap[left]) { worst = left }
+            if right < heap.count, heap[worst].precedes(heap[right]) { worst = right }
             guard worst != parent else { return }
             heap.swapAt(parent, worst)
             parent = worst

@@ -1,6 +1,8 @@
 /// Where a candidate came from; several sources may name one item.
 public struct CandidateSources: OptionSet, Sendable, Hashable {
+    /// One bit per source.
     public let rawValue: UInt16
+    /// The set of these bits.
     public init(rawValue: UInt16) { self.rawValue = rawValue }
 
     /// The user tower's vector through the index.
@@ -30,12 +32,14 @@ public struct CandidateSources: OptionSet, Sendable, Hashable {
 public struct Candidate: Sendable {
     /// Catalogue row.
     public let row: Int
+    /// Every source that named it.
     public var sources: CandidateSources
     /// Exact score of the item vector against the query by the bundle's metric.
     public var retrievalScore: Float
     /// The caller's own features of this candidate, over the item's attributes.
     public var features: FeatureValues
 
+    /// A candidate named by `sources`.
     public init(row: Int, sources: CandidateSources, retrievalScore: Float = 0, features: FeatureValues = [:])
     {
         self.row = row

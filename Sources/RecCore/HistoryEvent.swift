@@ -7,6 +7,7 @@ public struct HistoryEvent: Sendable, Equatable {
     /// Unix seconds; nil when the caller gave none.
     public var time: Double?
 
+    /// An event of unknown action and time unless given.
     public init(row: Int, action: Int = 0, time: Double? = nil) {
         self.row = row
         self.action = action

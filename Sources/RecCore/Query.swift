@@ -13,6 +13,7 @@ public struct Query: Sendable {
     /// Features of the situation.
     public var contextFeatures: FeatureValues
 
+    /// A query at `now`; all else is empty unless given.
     public init(
         userRow: Int? = nil, history: [HistoryEvent] = [], historyOffset: Int = 0, now: Double,
         userFeatures: FeatureValues = [:], contextFeatures: FeatureValues = [:]

@@ -153,4 +153,29 @@ import Testing
             _ = try? ManifestDecoder.decode(bytes)
         }
     }
+
+    @Test func `a file that is not as large as promised is refused before it is read`() throws {
+        try inFolder { path in
+            try write(manifest(["model.safetensors": model]), path + "/manifest.json")
+            try write(model + [UInt8](repeating: 0, count: 1 << 20), path + "/model.safetensors")
+            var calls = 0
+            #expect(throws: BundleError.self) {
+                _ = try BundleFolder(path: path, progress: { _, _ in calls += 1 })
+            }
+            #expect(calls == 0)
+        }
+    }
+
+    @Test func `a file is replaced whole, also after a writer of the same process number was killed`() throws
+    {
+        try inFolder { path in
+            let file = path + "/folder/x"
+            try AtomicFile.write([1, 2, 3], to: file)
+            try write([9], file + ".\(ProcessInfo.processInfo.processIdentifier).tmp")
+            try AtomicFile.write([4], to: file)
+            let names = try FileManager.default.contentsOfDirectory(atPath: path + "/folder")
+            let bytes = try Data(contentsOf: URL(fileURLWithPath: file))
+            #expect(Array(bytes) == [4] && names == ["x"])
+        }
+    }
 }

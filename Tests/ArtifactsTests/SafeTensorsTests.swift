@@ -56,7 +56,8 @@ import Testing
         let header =
             #"{"t":{"dtype":"I8","shape":[2,2],"data_offsets":[4,8]},"t.scale":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#
         var bytes = file(header, 0)
-        bytes += [0x00, 0x3C, 0x00, 0x38] + [1, 0xFF, 2, 0x80]  // scales 1 and 0.5; rows (1, -1) and (2, -128)
+        // Scales 1 and 0.5; rows (1, -1) and (2, -128).
+        bytes += [0x00, 0x3C, 0x00, 0x38] + [1, 0xFF, 2, 0x80]
         let table = try tensors(bytes).matrix("t", rows: 2, columns: 2)
         #expect(table.copyRow(0) == [1, -1] && table.copyRow(1) == [1, -64])
     }

@@ -136,4 +136,11 @@ import Testing
         }
         #expect(throws: JSONSchemaError(.unknownField, "/r/x~1y~0", "unknown field")) { try reader.finish() }
     }
+
+    @Test func `a pointer escapes by scalar and cuts what would only echo a flood`() {
+        let marked = JSONObjectReader.pointer("/r", "a/\u{301}~\u{301}b")
+        #expect(Array(marked.utf8) == Array("/r/a~1\u{301}~0\u{301}b".utf8))
+        let long = JSONObjectReader.pointer("/r", String(repeating: "k", count: 1 << 20))
+        #expect(long == "/r/" + String(repeating: "k", count: 128) + "…")
+    }
 }

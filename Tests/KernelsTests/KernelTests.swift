@@ -141,4 +141,79 @@ extension SeededRandom {
             #expect(top.sorted().map(\.row) == expected)
         }
     }
+
+    @Test func `an empty product with beta 0 overwrites what was there, NaN too`() {
+        let c = MutableMatrix(rows: 2, columns: 3)
+        c.view.fill(.nan)
+        let b = Matrix(rows: 0, columns: 3, values: [])
+        gemm(MutableMatrix(rows: 2, columns: 0).view.reading, b.view, into: c.view)
+        #expect(c.view.reading.copy() == [0, 0, 0, 0, 0, 0])
+    }
+
+    @Test func `a NaN stays visible through every kernel on every instruction set`() {
+        let columns = 37
+        onEveryLevel {
+            for position in [0, 5, 36] {
+                func row() -> MutableMatrixView {
+                    let matrix = MutableMatrix(rows: 1, columns: columns)
+                    matrix.view.fill(0.5)
+                    matrix[0, position] = .nan
+                    return matrix.view
+                }
+                for activation in [Activation.relu, .silu, .gelu, .tanh, .identity] {
+                    let y = row()
+                    activation.apply(to: y)
+                    #expect(y[0, position].isNaN, "\(activation)")
+                    #expect((0..<columns).allSatisfy { $0 == position || y[0, $0].isFinite })
+                }
+                let sigmoid = row(), softmax = row(), normalized = row(), layer = row(), attention = row()
+                sigmoid.sigmoid()
+                #expect(sigmoid[0, position].isNaN)
+                _ = softmax.softmax(row: 0, count: columns)
+                #expect(softmax.reading.copy().allSatisfy { $0.isNaN })
+                normalized.normalizeRows(floor: 1e-12)
+                #expect(normalized.reading.copy().allSatisfy { $0.isNaN })
+                layerNorm(layer.reading, epsilon: 1e-6, into: layer)
+                #expect(layer.reading.copy().allSatisfy { $0.isNaN })
+                attention.siluAttention(row: 0, count: columns, bias: nil, scale: 1)
+                #expect(attention[0, position].isNaN)
+            }
+        }
+    }
+
+    @Test func `softmax of extreme scores is a distribution on every instruction set`() {
+        onEveryLevel {
+            for scores in [
+                [1e30, -1e30, 0], [-1e30, -1e30, -1e30], [3e38, 3e38, -3e38], [-.infinity, 0, -.infinity],
+                [100, 99, -100],
+            ] as [[Float]] {
+                for extraCount in [0, 2] {
+                    let s = MutableMatrix(rows: 1, columns: 5)
+                    s.view.fill(7)
+                    for (i, score) in scores.enumerated() { s[0, i] = score }
+                    let extra = s.view.softmax(row: 0, count: 3, extra: 0, extraCount: extraCount)
+                    let row = s.copyRow(0)
+                    #expect(row.allSatisfy { $0 >= 0 && $0 <= 1 } && row[3] == 0 && row[4] == 0)
+                    #expect(abs(row.reduce(0, +) + extra * Float(extraCount) - 1) < 1e-6, "\(scores)")
+                }
+            }
+        }
+    }
+
+    @Test func `layer norm of a constant row is its bias, and of a far row does not cancel`() {
+        let bias = Matrix(rows: 1, columns: 33, values: (0..<33).map(Float.init))
+        onEveryLevel {
+            let y = MutableMatrix(rows: 1, columns: 33)
+            y.view.fill(1e6)
+            layerNorm(y.view.reading, bias: bias, epsilon: 1e-8, into: y.view)
+            #expect(y.copyRow(0) == bias.copyRow(0))
+            for i in 0..<33 { y[0, i] = 1000 + Float(i % 2) }
+            layerNorm(y.view.reading, epsilon: 1e-8, into: y.view)
+            // 17 zeros and 16 ones: mean 16/33, deviation √(16·17)/33.
+            let deviation = Double(16 * 17).squareRoot() / 33
+            for i in 0..<33 {
+                #expect(abs(Double(y[0, i]) - (Double(i % 2) - 16.0 / 33) / deviation) < 1e-3)
+            }
+        }
+    }
 }
