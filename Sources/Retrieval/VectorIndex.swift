@@ -39,14 +39,25 @@ public protocol VectorIndex: Sendable {
 public func measureRecall(
     index: any VectorIndex, exact: any VectorIndex, queries: MatrixView, k: Int, settings: SearchSettings
 ) throws(RetrievalError) -> Double {
+    let buffer = NeighborBuffer()
+    var truth: [[Neighbor]] = []
+    for query in 0..<queries.rows {
+        try exact.search(queries.row(query), k: k, settings: settings, into: buffer)
+        truth.append(buffer.all)
+    }
+    return try measureRecall(index: index, truth: truth, queries: queries, k: k, settings: settings)
+}
+
+/// Recall@k against answers known before: `truth[i]` belongs to row i of `queries`.
+public func measureRecall(
+    index: any VectorIndex, truth: [[Neighbor]], queries: MatrixView, k: Int, settings: SearchSettings
+) throws(RetrievalError) -> Double {
+    precondition(truth.count == queries.rows, "\(truth.count) answers for \(queries.rows) queries")
     let found = NeighborBuffer()
-    let truth = NeighborBuffer()
     var sum = 0.0
     for query in 0..<queries.rows {
-        let view = queries.row(query)
-        try exact.search(view, k: k, settings: settings, into: truth)
-        try index.search(view, k: k, settings: settings, into: found)
-        let wanted = Set(truth.all.map(\.row))
+        try index.search(queries.row(query), k: k, settings: settings, into: found)
+        let wanted = Set(truth[query].prefix(k).map(\.row))
         sum += wanted.isEmpty ? 1 : Double(found.all.count { wanted.contains($0.row) }) / Double(wanted.count)
     }
     return queries.rows == 0 ? 1 : sum / Double(queries.rows)
