@@ -18,7 +18,7 @@ struct RetrievalCommand: ParsableCommand {
     @Option(help: "Bytes of a code.") var subquantizers = 32
     @Option(help: "Neighbours asked for.") var k = 100
     @Option(help: "Seed of the workload.") var seed: UInt64 = 1
-    @Option(parsing: .upToNextOption, help: "Lists scanned per query, to try.") var probes = [4, 8, 16, 32, 64]
+    @Option(parsing: .upToNextOption, help: "Lists scanned per query, to try.") var probes = [1, 2, 4, 8, 16, 32]
     @Option(parsing: .upToNextOption, help: "Codes re-ranked per neighbour, to try.") var factors = [2, 4, 8]
 
     private struct Trial {

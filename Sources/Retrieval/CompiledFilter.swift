@@ -68,7 +68,7 @@ public struct CompiledFilter: Sendable {
         case .isIn(let field, let values):
             return try add(Self.membership(field, values, column(field)), onTrue: onTrue, onFalse: onFalse)
         case .range(let field, let greaterOrEqual, let greater, let lessOrEqual, let less):
-            guard case .numbers(let numbers, let present) = try column(field) else {
+            guard case .numbers(let numbers, let present) = try column(field).storage else {
                 throw .filterType(field: field, expected: "strings or booleans, not a range")
             }
             // The tighter of two lower bounds: the larger, and of equal ones the open one; likewise above.
@@ -89,7 +89,7 @@ public struct CompiledFilter: Sendable {
     private static func membership(
         _ field: String, _ values: [FilterValue], _ column: AttributeColumn
     ) throws(RetrievalError) -> Test {
-        switch column {
+        switch column.storage {
         case .strings(let column):
             var wanted: Set<UInt32> = []
             for value in values {

@@ -114,7 +114,7 @@ public final class Retriever {
     /// Scores every candidate exactly against the tower's query (0 without one), orders and cuts the list.
     public func finish() throws(RetrievalError) -> RetrievalResult {
         try scorePool()
-        let limit = max(request.candidates, request.minimum)
+        let limit = max(0, request.candidates, request.minimum)
         var candidates: [Candidate] = []
         candidates.reserveCapacity(min(pool.count, limit))
         for slot in pool.ordered(by: scores).prefix(limit) {

@@ -1,18 +1,20 @@
-internal import Artifacts
+public import Artifacts
 
 /// Finds a string's position in a list: open addressing over the list's own bytes, 4 bytes a slot, no object per string.
-struct StringTable: Sendable {
+///
+/// Frozen, shared by all threads.
+public struct StringTable: Sendable {
     private let strings: StringList
     private let slots: [UInt32]  // position + 1, 0 when empty; a power of two, at most half full
     private let seed: UInt64
     /// For every position the first with the same text: its own, unless the list repeats itself.
-    let firsts: [UInt32]
+    public let firsts: [UInt32]
     /// A position whose text an earlier one has, if any.
-    let repeated: Int?
+    public let repeated: Int?
 
     /// A table of `strings`, at most 2³¹ of them.
     /// - Parameter seed: hidden from callers, so that nobody can choose strings that collide.
-    init(_ strings: StringList, seed: UInt64 = UInt64.random(in: .min ... .max)) {
+    public init(_ strings: StringList, seed: UInt64 = UInt64.random(in: .min ... .max)) {
         self.strings = strings
         self.seed = seed
         var size = 16
@@ -42,10 +44,10 @@ struct StringTable: Sendable {
     }
 
     /// The first position of `text`, nil when the list has it not.
-    func position(of text: String) -> Int? { position(of: text.utf8Span.span) }
+    public func position(of text: String) -> Int? { position(of: text.utf8Span.span) }
 
     /// The first position of a UTF-8 text.
-    func position(of text: Span<UInt8>) -> Int? {
+    public func position(of text: Span<UInt8>) -> Int? {
         var slot = Int(truncatingIfNeeded: Self.hash(text, seed: seed)) & (slots.count - 1)
         while slots[slot] != 0 {
             let candidate = Int(slots[slot]) - 1
