@@ -17,7 +17,8 @@ extension Matrix {
     public func gatherScores(
         _ kind: RowScore, query: MatrixView, rows: Span<UInt32>, into scores: inout MutableSpan<Float>
     ) {
-        precondition(query.rows >= 1 && query.columns == columns, "a query of \(query.columns) for \(columns) columns")
+        precondition(
+            query.rows >= 1 && query.columns == columns, "a query of \(query.columns) for \(columns) columns")
         precondition(scores.count >= rows.count, "\(rows.count) rows into \(scores.count) scores")
         var highest: UInt32 = 0
         for i in 0..<rows.count { highest = max(highest, rows[i]) }

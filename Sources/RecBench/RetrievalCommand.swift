@@ -18,7 +18,9 @@ struct RetrievalCommand: ParsableCommand {
     @Option(help: "Bytes of a code.") var subquantizers = 32
     @Option(help: "Neighbours asked for.") var k = 100
     @Option(help: "Seed of the workload.") var seed: UInt64 = 1
-    @Option(parsing: .upToNextOption, help: "Lists scanned per query, to try.") var probes = [1, 2, 4, 8, 16, 32]
+    @Option(parsing: .upToNextOption, help: "Lists scanned per query, to try.") var probes = [
+        1, 2, 4, 8, 16, 32,
+    ]
     @Option(parsing: .upToNextOption, help: "Codes re-ranked per neighbour, to try.") var factors = [2, 4, 8]
 
     private struct Trial {
@@ -41,10 +43,12 @@ struct RetrievalCommand: ParsableCommand {
         let table = VectorTable(workload.items(items), metric: .innerProduct)
         let users = workload.users(queries)
         progress("\(items) items × \(dimension), \(queries) queries, seed \(seed)")
-        let configuration = IndexConfiguration(kind: .ivfpq, lists: lists, subquantizers: subquantizers, bits: 8)
+        let configuration = IndexConfiguration(
+            kind: .ivfpq, lists: lists, subquantizers: subquantizers, bits: 8)
         let codes = try FaissIndex(table, configuration: configuration) { step in
             switch step {
-            case .training(let vectors): progress("training IVF\(lists),PQ\(subquantizers)x8 on \(vectors) vectors")
+            case .training(let vectors):
+                progress("training IVF\(lists),PQ\(subquantizers)x8 on \(vectors) vectors")
             case .adding(let done, let total): progress("added \(done) of \(total)")
             }
         }
@@ -70,14 +74,19 @@ struct RetrievalCommand: ParsableCommand {
     }
 
     private func measure(
-        _ index: RerankedIndex, _ users: Matrix, _ truth: [[Neighbor]], _ settings: SearchSettings, _ clock: ContinuousClock
+        _ index: RerankedIndex, _ users: Matrix, _ truth: [[Neighbor]], _ settings: SearchSettings,
+        _ clock: ContinuousClock
     ) throws -> Trial {
         let buffer = NeighborBuffer()
-        let recall = try measureRecall(index: index, truth: truth, queries: users.view, k: k, settings: settings)
+        let recall = try measureRecall(
+            index: index, truth: truth, queries: users.view, k: k, settings: settings)
         let time = try clock.measure {
-            for query in 0..<users.rows { try index.search(users.view.row(query), k: k, settings: settings, into: buffer) }
+            for query in 0..<users.rows {
+                try index.search(users.view.row(query), k: k, settings: settings, into: buffer)
+            }
         }
-        return Trial(settings: settings, recall: recall, microseconds: microseconds(time) / Double(users.rows))
+        return Trial(
+            settings: settings, recall: recall, microseconds: microseconds(time) / Double(users.rows))
     }
 
     private func report(_ trials: [Trial]) {

@@ -45,7 +45,7 @@ enum Router {
         guard path.hasPrefix(similarPrefix) else { throw Problem(.notFound) }
         let segment = path.dropFirst(similarPrefix.count)
         guard !segment.isEmpty, !segment.contains("/") else { throw Problem(.notFound) }
-        guard let itemID = PercentEncoding.decode(String(segment)) else {
+        guard let itemID = PercentDecoding.decode(String(segment)) else {
             throw Problem(.badRequest, "the path has a malformed percent-escape")
         }
         guard RecommendRequest.Limits.idBytes.contains(itemID.utf8.count) else {

@@ -14,13 +14,16 @@ public struct AttributeColumn: Sendable {
     let storage: Storage
 
     /// Reads the tensors `<prefix><name>.…` of `rows` rows; throws naming the one that does not fit.
-    public init(_ definition: AttributeDefinition, prefix: String, rows: Int, tensors: BundleTensors) throws(BundleError) {
+    public init(_ definition: AttributeDefinition, prefix: String, rows: Int, tensors: BundleTensors)
+        throws(BundleError)
+    {
         let name = prefix + definition.name
         switch definition.type {
         case .string, .strings:
             storage = .strings(
                 try StringColumn(
-                    name, isList: definition.type == .strings, isFilterable: definition.isFilterable, rows: rows,
+                    name, isList: definition.type == .strings, isFilterable: definition.isFilterable,
+                    rows: rows,
                     tensors: tensors))
         case .number:
             storage = .numbers(
@@ -42,12 +45,16 @@ public struct AttributeColumn: Sendable {
         }
     }
 
-    private static func present(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError) -> [UInt8]? {
+    private static func present(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError)
+        -> [UInt8]?
+    {
         guard tensors.contains(name + ".present") else { return nil }
         return try flags(name + ".present", rows: rows, tensors: tensors)
     }
 
-    private static func flags(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError) -> [UInt8] {
+    private static func flags(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError)
+        -> [UInt8]
+    {
         let values = try tensors.bytes(name, count: rows)
         if let bad = values.first(where: { $0 > 1 }) {
             throw BundleError(file: "bundle", tensor: name, expected: "0 or 1", found: "\(bad)")

@@ -75,7 +75,8 @@ public struct CompiledFilter: Sendable {
             let above = max(greaterOrEqual ?? -.infinity, greater ?? -.infinity)
             let below = min(lessOrEqual ?? .infinity, less ?? .infinity)
             let test = Test.range(
-                numbers, present: present, above: above, orAt: greater != above, below: below, orAtBelow: less != below)
+                numbers, present: present, above: above, orAt: greater != above, below: below,
+                orAtBelow: less != below)
             return try add(test, onTrue: onTrue, onFalse: onFalse)
         }
     }
@@ -93,21 +94,27 @@ public struct CompiledFilter: Sendable {
         case .strings(let column):
             var wanted: Set<UInt32> = []
             for value in values {
-                guard case .string(let word) = value else { throw .filterType(field: field, expected: "strings") }
+                guard case .string(let word) = value else {
+                    throw .filterType(field: field, expected: "strings")
+                }
                 if let code = column.code(of: word) { wanted.insert(code) }
             }
             return .codes(offsets: column.offsets, values: column.values, wanted: wanted.sorted())
         case .numbers(let numbers, let present):
             var wanted: [Double] = []
             for value in values {
-                guard case .number(let number) = value else { throw .filterType(field: field, expected: "numbers") }
+                guard case .number(let number) = value else {
+                    throw .filterType(field: field, expected: "numbers")
+                }
                 wanted.append(number)
             }
             return .numbers(numbers, present: present, wanted: wanted)
         case .booleans(let flags, let present):
             var wanted: Set<Bool> = []
             for value in values {
-                guard case .boolean(let flag) = value else { throw .filterType(field: field, expected: "booleans") }
+                guard case .boolean(let flag) = value else {
+                    throw .filterType(field: field, expected: "booleans")
+                }
                 wanted.insert(flag)
             }
             return .booleans(

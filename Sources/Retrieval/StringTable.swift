@@ -35,7 +35,11 @@ public struct StringTable: Sendable {
                 }
                 slot = (slot + 1) & (size - 1)
             }
-            if first == position { slots[slot] = UInt32(position + 1) } else { repeated = repeated ?? position }
+            if first == position {
+                slots[slot] = UInt32(position + 1)
+            } else {
+                repeated = repeated ?? position
+            }
             firsts.append(UInt32(first))
         }
         self.slots = slots
@@ -51,7 +55,9 @@ public struct StringTable: Sendable {
         var slot = Int(truncatingIfNeeded: Self.hash(text, seed: seed)) & (slots.count - 1)
         while slots[slot] != 0 {
             let candidate = Int(slots[slot]) - 1
-            if strings.byteCount(candidate) == text.count, Self.equal(strings.utf8(candidate).span, text) { return candidate }
+            if strings.byteCount(candidate) == text.count, Self.equal(strings.utf8(candidate).span, text) {
+                return candidate
+            }
             slot = (slot + 1) & (slots.count - 1)
         }
         return nil
@@ -73,7 +79,8 @@ public struct StringTable: Sendable {
                 word = word << 8 | UInt64(text[i])
                 i += 1
             }
-            let product = (h ^ word ^ 0xE703_7ED1_A0B4_28DB).multipliedFullWidth(by: seed | 0x8EBC_6AF0_9C88_C6E3)
+            let product = (h ^ word ^ 0xE703_7ED1_A0B4_28DB).multipliedFullWidth(
+                by: seed | 0x8EBC_6AF0_9C88_C6E3)
             h = product.high ^ product.low
         }
         let last = (h ^ 0x5899_65CC_7537_4CC3).multipliedFullWidth(by: 0x1D8E_4E27_C47D_124F)

@@ -10,6 +10,7 @@ public struct SearchSettings: Sendable {
     /// Measure to rank by instead of the index's metric.
     public var measure: Metric?
 
+    /// Settings for one search; indexes cut what is outside their limits.
     public init(probes: Int = 1, shortlistFactor: Int = 1, measure: Metric? = nil) {
         self.probes = probes
         self.shortlistFactor = shortlistFactor
@@ -21,8 +22,11 @@ public struct SearchSettings: Sendable {
 ///
 /// Frozen once made; searches from many threads give what they give from one.
 public protocol VectorIndex: Sendable {
+    /// What closeness means.
     var metric: Metric { get }
+    /// Columns of a vector.
     var dimension: Int { get }
+    /// Rows.
     var count: Int { get }
 
     /// Writes the best `k` ≥ 0 rows for `query` [1, dimension] to `neighbors`: best first, ties by row, finite scores only.

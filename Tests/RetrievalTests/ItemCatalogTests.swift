@@ -15,13 +15,17 @@ import Testing
             #expect(catalog.id(row) == id)
             #expect(Array(catalog.utf8ID(row)) == Array(id.utf8))
         }
-        for id in ["", "item-1", "item-", "item-0 ", "ITEM-0", String(repeating: "x", count: 500), "item-7\u{0}"] {
+        for id in [
+            "", "item-1", "item-", "item-0 ", "ITEM-0", String(repeating: "x", count: 500), "item-7\u{0}",
+        ] {
             #expect(catalog.row(of: id) == nil)
         }
     }
 
     @Test func `ids of any bytes are told apart`() throws {
-        let ids = ["a", "A", "á", "a\u{301}", "a ", "aaaaaaaa", "aaaaaaaaa", "\u{0}", "\u{0}\u{0}", "日本", "日"]
+        let ids = [
+            "a", "A", "á", "a\u{301}", "a ", "aaaaaaaa", "aaaaaaaaa", "\u{0}", "\u{0}\u{0}", "日本", "日",
+        ]
         var writer = SafeTensorsWriter()
         writer.add("item_ids", strings: ids)
         writer.add("item.popularity", floats: ids.map { _ in 0 }, shape: [ids.count])
@@ -75,9 +79,13 @@ import Testing
                 tensors: BundleTensors(files: [("m", FileBytes(writer.file()))]))
         }
         try load(AttributeDefinition(name: "x", type: .strings))
-        let two = #expect(throws: BundleError.self) { try load(AttributeDefinition(name: "x", type: .string)) }
+        let two = #expect(throws: BundleError.self) {
+            try load(AttributeDefinition(name: "x", type: .string))
+        }
         #expect(two?.tensor == "item.attr.x.offsets")
-        let flag = #expect(throws: BundleError.self) { try load(AttributeDefinition(name: "y", type: .boolean)) }
+        let flag = #expect(throws: BundleError.self) {
+            try load(AttributeDefinition(name: "y", type: .boolean))
+        }
         #expect(flag?.tensor == "item.attr.y.values")
         #expect(throws: BundleError.self) { try load(AttributeDefinition(name: "z", type: .number)) }
     }
@@ -107,7 +115,8 @@ import Testing
 
     @Test func `many wanted strings are found like few`() throws {
         let catalog = try bundle.catalog()
-        let filter = ItemFilter.isIn(field: "tags", values: (TinyBundle.words + (0..<50).map { "w\($0)" }).map { .string($0) })
+        let filter = ItemFilter.isIn(
+            field: "tags", values: (TinyBundle.words + (0..<50).map { "w\($0)" }).map { .string($0) })
         let compiled = try catalog.compile(filter)
         for row in 0..<300 { #expect(compiled.matches(row) == !bundle.rows[row].tags.isEmpty) }
     }
@@ -117,9 +126,15 @@ import Testing
         let cases: [(ItemFilter, RetrievalError)] = [
             (.isIn(field: "nope", values: []), .unknownFilterField("nope")),
             (.not(.isIn(field: "title", values: [.string("x")])), .notFilterable("title")),
-            (.isIn(field: "year", values: [.string("1990")]), .filterType(field: "year", expected: "numbers")),
+            (
+                .isIn(field: "year", values: [.string("1990")]),
+                .filterType(field: "year", expected: "numbers")
+            ),
             (.isIn(field: "genre", values: [.number(1)]), .filterType(field: "genre", expected: "strings")),
-            (.isIn(field: "adult", values: [.string("true")]), .filterType(field: "adult", expected: "booleans")),
+            (
+                .isIn(field: "adult", values: [.string("true")]),
+                .filterType(field: "adult", expected: "booleans")
+            ),
         ]
         for (filter, error) in cases { #expect(throws: error) { try catalog.compile(filter) } }
         #expect(throws: RetrievalError.self) {
@@ -133,7 +148,8 @@ import Testing
         var deep = ItemFilter.all([])
         for _ in 0..<100 { deep = .not(deep) }
         #expect(throws: RetrievalError.filterTooLarge) { try catalog.compile(deep) }
-        let long = ItemFilter.any([ItemFilter](repeating: .isIn(field: "year", values: [.number(1)]), count: 257))
+        let long = ItemFilter.any(
+            [ItemFilter](repeating: .isIn(field: "year", values: [.number(1)]), count: 257))
         #expect(throws: RetrievalError.filterTooLarge) { try catalog.compile(long) }
     }
 }

@@ -17,14 +17,16 @@ import Testing
     init() throws {
         var random = SeededRandom(52)
         table = VectorTable(random.gaussians(Self.count, 8), metric: .innerProduct)
-        sequenceTable = RetrievalModel.sequenceTable(random.gaussians(Self.count, 6), head: DotHead(normalize: .l2))
+        sequenceTable = RetrievalModel.sequenceTable(
+            random.gaussians(Self.count, 6), head: DotHead(normalize: .l2))
         queries = random.gaussians(20, 8)
         sequenceQueries = random.gaussians(20, 6)
         model = RetrievalModel(
             configuration: RetrievalConfiguration(
                 metric: .innerProduct, dimension: 8, candidates: 40, index: IndexConfiguration(kind: .flat),
                 quotas: SourceQuotas(tower: 20, sequence: 15, itemToItem: 10, popular: 5)),
-            catalog: try bundle.catalog(), table: table, items: FlatIndex(table), sequence: FlatIndex(sequenceTable))
+            catalog: try bundle.catalog(), table: table, items: FlatIndex(table),
+            sequence: FlatIndex(sequenceTable))
     }
 
     func request(_ q: Int, minimum: Int = 10) -> RetrievalRequest {
@@ -55,9 +57,13 @@ import Testing
                 }
             }
             add(Array(ranking(.innerProduct, queries.copyRow(q), table.vectors).prefix(20)), .tower)
-            add(Array(ranking(.cosine, sequenceQueries.copyRow(q), sequenceTable.vectors).prefix(15)), .sequence)
+            add(
+                Array(ranking(.cosine, sequenceQueries.copyRow(q), sequenceTable.vectors).prefix(15)),
+                .sequence)
             let seeds = [11, 3, 5]
-            let lists = seeds.map { ranking(.cosine, table.vectors.copyRow($0), table.vectors).filter { !seeds.contains($0) } }
+            let lists = seeds.map {
+                ranking(.cosine, table.vectors.copyRow($0), table.vectors).filter { !seeds.contains($0) }
+            }
             // A row that two seeds have takes two turns, as two ranks of one source.
             add((0..<10).map { lists[$0 % 3][$0 / 3] }, .itemToItem)
             add(model.catalog.popularOrder.prefix(5).map(Int.init), .popular)
@@ -71,20 +77,27 @@ import Testing
             #expect(result.candidates.map(\.row) == Array(expected))
             for candidate in result.candidates {
                 #expect(candidate.sources == best[candidate.row]!.sources)
-                let exact = exactScore(.innerProduct, queries.copyRow(q), table.vectors.copyRow(candidate.row))
+                let exact = exactScore(
+                    .innerProduct, queries.copyRow(q), table.vectors.copyRow(candidate.row))
                 #expect(abs(Double(candidate.retrievalScore) - exact) < 1e-4)
             }
             #expect(!result.isShort && !result.isScanned)
         }
     }
 
-    @Test func `no candidate is excluded, refused by the filter or repeated, and a page is short only with the catalogue`() throws {
+    @Test
+    func
+        `no candidate is excluded, refused by the filter or repeated, and a page is short only with the catalogue`()
+        throws
+    {
         let retriever = Retriever(model)
         var random = SeededRandom(53)
         var shortPages = 0, scans = 0
         for round in 0..<300 {
             let filter = Bool.random(using: &random) ? nil : TinyBundle.filter(depth: 3, &random)
-            let excluded = (0..<Int.random(in: 0...1, using: &random) * 200).map { _ in Int.random(in: 0..<Self.count, using: &random) }
+            let excluded = (0..<Int.random(in: 0...1, using: &random) * 200).map { _ in
+                Int.random(in: 0..<Self.count, using: &random)
+            }
             let minimum = [1, 20, 60, 400].randomElement(using: &random)!
             var request = request(round % 20, minimum: minimum)
             if Int.random(in: 0..<4, using: &random) == 0 { request.towerQuery = nil }
@@ -93,9 +106,10 @@ import Testing
             request.filter = try filter.map { try model.catalog.compile($0) }
             request.excluded = excluded
             let result = try retriever.retrieve(request)
-            let allowed = Set((0..<Self.count).filter { row in
-                (filter.map { bundle.matches($0, row) } ?? true) && !excluded.contains(row)
-            })
+            let allowed = Set(
+                (0..<Self.count).filter { row in
+                    (filter.map { bundle.matches($0, row) } ?? true) && !excluded.contains(row)
+                })
             let rows = result.candidates.map(\.row)
             #expect(Set(rows).count == rows.count)
             #expect(allowed.isSuperset(of: rows))
@@ -111,7 +125,9 @@ import Testing
 
     @Test func `a starving filter gets the exact best of the matching rows`() throws {
         let retriever = Retriever(model)
-        let filter = ItemFilter.all([.isIn(field: "genre", values: [.string("war")]), .isIn(field: "year", values: [.number(1995)])])
+        let filter = ItemFilter.all([
+            .isIn(field: "genre", values: [.string("war")]), .isIn(field: "year", values: [.number(1995)]),
+        ])
         let matching = (0..<Self.count).filter { bundle.matches(filter, $0) }
         #expect(matching.count > 2 && matching.count < 30)
         for q in 0..<5 {
@@ -120,7 +136,9 @@ import Testing
             request.quotas = SourceQuotas(tower: 20)
             request.filter = try model.catalog.compile(filter)
             let result = try retriever.retrieve(request)
-            let expected = ranking(.innerProduct, queries.copyRow(q), table.vectors).filter { matching.contains($0) }
+            let expected = ranking(.innerProduct, queries.copyRow(q), table.vectors).filter {
+                matching.contains($0)
+            }
             #expect(result.candidates.map(\.row) == expected)
             #expect(result.isScanned && !result.isShort)
             #expect(result.candidates.allSatisfy { $0.sources.contains(.scan) })
@@ -150,7 +168,10 @@ import Testing
         }
     }
 
-    @Test func `similar items are the exact neighbours by cosine without the item, excluded and filtered ones`() throws {
+    @Test
+    func `similar items are the exact neighbours by cosine without the item, excluded and filtered ones`()
+        throws
+    {
         let retriever = Retriever(model)
         let filter = ItemFilter.isIn(field: "adult", values: [.boolean(true)])
         let compiled = try model.catalog.compile(filter)

@@ -30,8 +30,11 @@ struct TinyBundle {
         rows = (0..<count).map { _ in
             Row(
                 genre: Bool.random(using: &random) ? Self.words.randomElement(using: &random) : nil,
-                tags: (0..<Int.random(in: 0...3, using: &random)).map { _ in Self.words.randomElement(using: &random)! },
-                year: Int.random(in: 0..<4, using: &random) == 0 ? nil : Double(Int.random(in: 1990...1999, using: &random)),
+                tags: (0..<Int.random(in: 0...3, using: &random)).map { _ in
+                    Self.words.randomElement(using: &random)!
+                },
+                year: Int.random(in: 0..<4, using: &random) == 0
+                    ? nil : Double(Int.random(in: 1990...1999, using: &random)),
                 adult: Int.random(in: 0..<4, using: &random) == 0 ? nil : Bool.random(using: &random))
         }
         ids = (0..<count).map { "item-\($0 * 7)" }
@@ -70,7 +73,8 @@ struct TinyBundle {
     func catalog(_ writer: SafeTensorsWriter? = nil) throws -> ItemCatalog {
         try ItemCatalog(
             ItemsConfiguration(count: rows.count, attributes: definitions),
-            tensors: BundleTensors(files: [("model.safetensors", FileBytes((writer ?? self.writer()).file()))]))
+            tensors: BundleTensors(files: [("model.safetensors", FileBytes((writer ?? self.writer()).file()))]
+            ))
     }
 
     /// What a filter means, read off its definition.
@@ -99,21 +103,28 @@ struct TinyBundle {
     static func filter(depth: Int, _ random: inout SeededRandom) -> ItemFilter {
         let kinds = depth == 0 ? 3..<8 : 0..<8
         switch Int.random(in: kinds, using: &random) {
-        case 0: return .all((0..<Int.random(in: 0...3, using: &random)).map { _ in filter(depth: depth - 1, &random) })
-        case 1: return .any((0..<Int.random(in: 0...3, using: &random)).map { _ in filter(depth: depth - 1, &random) })
+        case 0:
+            return .all(
+                (0..<Int.random(in: 0...3, using: &random)).map { _ in filter(depth: depth - 1, &random) })
+        case 1:
+            return .any(
+                (0..<Int.random(in: 0...3, using: &random)).map { _ in filter(depth: depth - 1, &random) })
         case 2: return .not(filter(depth: depth - 1, &random))
         case 3, 4:
             let values = (0..<Int.random(in: 0...3, using: &random)).map { _ in
                 FilterValue.string((words + ["unheard of"]).randomElement(using: &random)!)
             }
             return .isIn(field: Bool.random(using: &random) ? "genre" : "tags", values: values)
-        case 5: return .isIn(field: "year", values: [.number(Double(Int.random(in: 1989...2000, using: &random)))])
+        case 5:
+            return .isIn(
+                field: "year", values: [.number(Double(Int.random(in: 1989...2000, using: &random)))])
         case 6: return .isIn(field: "adult", values: [.boolean(Bool.random(using: &random))])
         default:
             func bound() -> Double? {
                 Bool.random(using: &random) ? Double(Int.random(in: 1990...1999, using: &random)) : nil
             }
-            return .range(field: "year", greaterOrEqual: bound(), greater: bound(), lessOrEqual: bound(), less: bound())
+            return .range(
+                field: "year", greaterOrEqual: bound(), greater: bound(), lessOrEqual: bound(), less: bound())
         }
     }
 }

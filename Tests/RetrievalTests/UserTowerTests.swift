@@ -16,7 +16,8 @@ import Testing
         }
         for normalize in [VectorNormalization.none, .l2] {
             let tower = try UserTower(
-                configuration: TowerConfiguration(inputs: ["x"], layers: 3, activation: "relu", normalize: normalize),
+                configuration: TowerConfiguration(
+                    inputs: ["x"], layers: 3, activation: "relu", normalize: normalize),
                 inputWidth: 7, dimension: 3, tensors: BundleTensors(matrices: matrices, vectors: vectors))
             let scratch = UserTower.Scratch(for: tower)
             let output = MutableMatrix(rows: 1, columns: 3)
@@ -44,15 +45,19 @@ import Testing
         let tower = try UserTower(configuration: configuration, inputWidth: 2, dimension: 2, tensors: none)
         let output = MutableMatrix(rows: 1, columns: 2)
         tower.forward(
-            Matrix(rows: 1, columns: 2, values: [3, -4]).view, scratch: UserTower.Scratch(for: tower), into: output.view)
+            Matrix(rows: 1, columns: 2, values: [3, -4]).view, scratch: UserTower.Scratch(for: tower),
+            into: output.view)
         #expect(output.copyRow(0) == [3, -4])
         #expect(throws: BundleError.self) {
             try UserTower(configuration: configuration, inputWidth: 3, dimension: 2, tensors: none)
         }
-        let one = try BundleTensors(matrices: ["tower.user.0.weight": Matrix(rows: 2, columns: 4, values: [Float](repeating: 1, count: 8))])
+        let one = try BundleTensors(matrices: [
+            "tower.user.0.weight": Matrix(rows: 2, columns: 4, values: [Float](repeating: 1, count: 8))
+        ])
         #expect(throws: BundleError.self) {
             try UserTower(
-                configuration: TowerConfiguration(inputs: ["x"], layers: 1), inputWidth: 3, dimension: 2, tensors: one)
+                configuration: TowerConfiguration(inputs: ["x"], layers: 1), inputWidth: 3, dimension: 2,
+                tensors: one)
         }
     }
 }
