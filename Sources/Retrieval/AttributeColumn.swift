@@ -1,50 +1,60 @@
 public import Artifacts
 public import RecCore
 
-/// One attribute of all items, or of all users, in the storage of its type.
-public enum AttributeColumn: Sendable {
-    /// Texts, any number a row.
-    case strings(StringColumn)
-    /// Numbers; `present` is nil when no value is missing.
-    case numbers([Double], present: [UInt8]?)
-    /// 0 or 1; `present` as above.
-    case booleans([UInt8], present: [UInt8]?)
+/// One attribute of all items or users, in the storage of its type (ModelFormat.md §2).
+///
+/// Frozen, shared by all threads.
+public struct AttributeColumn: Sendable {
+    enum Storage: Sendable {
+        case strings(StringColumn)
+        /// `present` is nil when no value is missing.
+        case numbers([Double], present: [UInt8]?)
+        case booleans([UInt8], present: [UInt8]?)
+    }
+    let storage: Storage
 
-    /// The column's tensors `prefix` + name…, validated.
-    public init(_ definition: AttributeDefinition, prefix: String, rows: Int, tensors: BundleTensors) throws(BundleError) {
+    /// Reads the tensors `<prefix><name>.…` of `rows` rows; throws naming the one that does not fit.
+    public init(_ definition: AttributeDefinition, prefix: String, rows: Int, tensors: BundleTensors)
+        throws(BundleError)
+    {
         let name = prefix + definition.name
         switch definition.type {
         case .string, .strings:
-            self = .strings(
+            storage = .strings(
                 try StringColumn(
-                    name, isList: definition.type == .strings, isFilterable: definition.isFilterable, rows: rows,
+                    name, isList: definition.type == .strings, isFilterable: definition.isFilterable,
+                    rows: rows,
                     tensors: tensors))
         case .number:
-            self = .numbers(
+            storage = .numbers(
                 try tensors.doubles(name + ".values", count: rows),
                 present: try Self.present(name, rows: rows, tensors: tensors))
         case .boolean:
-            self = .booleans(
+            storage = .booleans(
                 try Self.flags(name + ".values", rows: rows, tensors: tensors),
                 present: try Self.present(name, rows: rows, tensors: tensors))
         }
     }
 
-    /// The value of `row`, nil when it is missing.
+    /// The value of `row`, nil when it is missing; an empty list is a value. Traps when out of range.
     public func value(_ row: Int) -> FeatureValue? {
-        switch self {
+        switch storage {
         case .strings(let column): column.value(row)
         case .numbers(let values, let present): present?[row] == 0 ? nil : .number(values[row])
         case .booleans(let values, let present): present?[row] == 0 ? nil : .boolean(values[row] != 0)
         }
     }
 
-    private static func present(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError) -> [UInt8]? {
+    private static func present(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError)
+        -> [UInt8]?
+    {
         guard tensors.contains(name + ".present") else { return nil }
         return try flags(name + ".present", rows: rows, tensors: tensors)
     }
 
-    private static func flags(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError) -> [UInt8] {
+    private static func flags(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError)
+        -> [UInt8]
+    {
         let values = try tensors.bytes(name, count: rows)
         if let bad = values.first(where: { $0 > 1 }) {
             throw BundleError(file: "bundle", tensor: name, expected: "0 or 1", found: "\(bad)")
@@ -54,7 +64,7 @@ public enum AttributeColumn: Sendable {
 }
 
 /// Strings by dictionary codes: row i has the codes `values[offsets[i]..<offsets[i + 1]]`.
-public struct StringColumn: Sendable {
+struct StringColumn: Sendable {
     let offsets: [Int]
     let values: [UInt32]
     private let dictionary: StringList

@@ -72,8 +72,12 @@ struct CandidatePool {
         let total = starts[buckets]
         if order.count < total { order.append(contentsOf: repeatElement(0, count: total - order.count)) }
         for slot in 0..<count where scores[slot].isFinite {
-            var at = starts[ranks[slot]]
+            order[starts[ranks[slot]]] = slot
             starts[ranks[slot]] += 1
+        }
+        for position in 0..<total {
+            let slot = order[position]
+            var at = position
             while at > 0, ranks[order[at - 1]] == ranks[slot], precedes(slot, order[at - 1], scores) {
                 order[at] = order[at - 1]
                 at -= 1

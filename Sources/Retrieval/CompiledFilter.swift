@@ -68,14 +68,15 @@ public struct CompiledFilter: Sendable {
         case .isIn(let field, let values):
             return try add(Self.membership(field, values, column(field)), onTrue: onTrue, onFalse: onFalse)
         case .range(let field, let greaterOrEqual, let greater, let lessOrEqual, let less):
-            guard case .numbers(let numbers, let present) = try column(field) else {
+            guard case .numbers(let numbers, let present) = try column(field).storage else {
                 throw .filterType(field: field, expected: "strings or booleans, not a range")
             }
             // The tighter of two lower bounds: the larger, and of equal ones the open one; likewise above.
             let above = max(greaterOrEqual ?? -.infinity, greater ?? -.infinity)
             let below = min(lessOrEqual ?? .infinity, less ?? .infinity)
             let test = Test.range(
-                numbers, present: present, above: above, orAt: greater != above, below: below, orAtBelow: less != below)
+                numbers, present: present, above: above, orAt: greater != above, below: below,
+                orAtBelow: less != below)
             return try add(test, onTrue: onTrue, onFalse: onFalse)
         }
     }
@@ -89,25 +90,31 @@ public struct CompiledFilter: Sendable {
     private static func membership(
         _ field: String, _ values: [FilterValue], _ column: AttributeColumn
     ) throws(RetrievalError) -> Test {
-        switch column {
+        switch column.storage {
         case .strings(let column):
             var wanted: Set<UInt32> = []
             for value in values {
-                guard case .string(let word) = value else { throw .filterType(field: field, expected: "strings") }
+                guard case .string(let word) = value else {
+                    throw .filterType(field: field, expected: "strings")
+                }
                 if let code = column.code(of: word) { wanted.insert(code) }
             }
             return .codes(offsets: column.offsets, values: column.values, wanted: wanted.sorted())
         case .numbers(let numbers, let present):
             var wanted: [Double] = []
             for value in values {
-                guard case .number(let number) = value else { throw .filterType(field: field, expected: "numbers") }
+                guard case .number(let number) = value else {
+                    throw .filterType(field: field, expected: "numbers")
+                }
                 wanted.append(number)
             }
             return .numbers(numbers, present: present, wanted: wanted)
         case .booleans(let flags, let present):
             var wanted: Set<Bool> = []
             for value in values {
-                guard case .boolean(let flag) = value else { throw .filterType(field: field, expected: "booleans") }
+                guard case .boolean(let flag) = value else {
+                    throw .filterType(field: field, expected: "booleans")
+                }
                 wanted.insert(flag)
             }
             return .booleans(

@@ -6,13 +6,19 @@ public struct FlatIndex: VectorIndex {
     /// Rows scored at a time: with 64 columns 256 kB, inside a core's own cache.
     static let blockRows = 1024
 
+    /// The vectors searched.
     public let table: VectorTable
+    /// The table's.
     public var metric: Metric { table.metric }
+    /// Columns of a vector.
     public var dimension: Int { table.dimension }
+    /// Vectors searched.
     public var count: Int { table.count }
 
+    /// An index over all rows of `table`.
     public init(_ table: VectorTable) { self.table = table }
 
+    /// The best `k` rows by exact scores; O(count · dimension).
     public func search(
         _ query: MatrixView, k: Int, settings: SearchSettings, into neighbors: NeighborBuffer
     ) throws(RetrievalError) {
@@ -26,14 +32,15 @@ public struct FlatIndex: VectorIndex {
         while start < count {
             let length = min(Self.blockRows, count - start)
             for i in 0..<length { neighbors.rows[i] = UInt32(truncatingIfNeeded: start + i) }
-            table.score(prepared, measure: measure, rows: neighbors.rows, count: length, into: &neighbors.scores)
+            table.score(
+                prepared, measure: measure, rows: neighbors.rows, count: length, into: &neighbors.scores)
             neighbors.merge(length, keeping: k)
             start += length
         }
         neighbors.finish(keeping: k)
     }
 
-    /// The best `k` rows of every query [m, dimension], by blocked matrix products: for measuring, where many queries come at once.
+    /// The best `k` rows of every query [m, dimension], by blocked matrix products: for measuring.
     ///
     /// Scores may differ from `search` in the last bits; `l2` goes through `search`.
     public func search(queries: MatrixView, k: Int) throws(RetrievalError) -> [[Neighbor]] {
@@ -61,7 +68,9 @@ public struct FlatIndex: VectorIndex {
         while start < count {
             let length = min(Self.blockRows, count - start)
             let block = products.view(rows: 0..<queries.rows, columns: 0..<length)
-            gemm(prepared.view.reading, table.vectors.view(rows: start..<start + length), transposingB: true, into: block)
+            gemm(
+                prepared.view.reading, table.vectors.view(rows: start..<start + length), transposingB: true,
+                into: block)
             for query in 0..<queries.rows {
                 block.reading.withRow(query) { scores in
                     for i in 0..<scores.count {
@@ -78,9 +87,15 @@ public struct FlatIndex: VectorIndex {
 
 extension NeighborBuffer {
     /// The query as `table` wants it, in this buffer's scratch.
-    func prepare(_ query: MatrixView, table: VectorTable, measure: Metric) throws(RetrievalError) -> MatrixView {
-        if scratchQuery?.columns != table.dimension { scratchQuery = MutableMatrix(rows: 1, columns: table.dimension) }
-        guard let prepared = scratchQuery else { throw .dimensionMismatch(expected: table.dimension, found: query.columns) }
+    func prepare(_ query: MatrixView, table: VectorTable, measure: Metric) throws(RetrievalError)
+        -> MatrixView
+    {
+        if scratchQuery?.columns != table.dimension {
+            scratchQuery = MutableMatrix(rows: 1, columns: table.dimension)
+        }
+        guard let prepared = scratchQuery else {
+            throw .dimensionMismatch(expected: table.dimension, found: query.columns)
+        }
         try table.prepare(query, measure: measure, into: prepared)
         return prepared.view.reading
     }

@@ -44,7 +44,8 @@ public final class ItemCatalog: Sendable {
         for definition in configuration.attributes {
             columnOf[definition.name] = columns.count
             columns.append(
-                try AttributeColumn(definition, prefix: "item.attr.", rows: configuration.count, tensors: tensors))
+                try AttributeColumn(
+                    definition, prefix: "item.attr.", rows: configuration.count, tensors: tensors))
         }
         self.columns = columns
         self.columnOf = columnOf

@@ -7,6 +7,7 @@ public struct Neighbor: Sendable, Equatable {
     /// By the metric of the search; larger is closer.
     public let score: Float
 
+    /// A row at a score.
     public init(row: Int, score: Float) {
         self.row = row
         self.score = score
@@ -17,7 +18,7 @@ public struct Neighbor: Sendable, Equatable {
 ///
 /// Grows to the largest search and then allocates no more. For one thread.
 public final class NeighborBuffer {
-    /// Neighbours packed as sort keys: the score's bits, falling, above the row. Ascending keys are best first, ties by row.
+    /// Neighbours as sort keys, the score's bits falling above the row: ascending keys are best first, ties by row.
     private var keys: [UInt64] = []
     /// Neighbours in `keys` that are valid.
     public private(set) var count = 0
@@ -51,7 +52,7 @@ public final class NeighborBuffer {
 
     func clear() { count = 0 }
 
-    /// Takes over the first `length` of `rows` and `scores` as neighbours, unsorted; those without a finite score are left out.
+    /// Takes the first `length` of `rows` and `scores` as neighbours, unsorted; only finite scores are taken.
     func take(_ length: Int) {
         count = 0
         for i in 0..<length where scores[i].isFinite {
@@ -96,7 +97,7 @@ public final class NeighborBuffer {
         return Neighbor(row: Int(UInt32(truncatingIfNeeded: key)), score: Float(bitPattern: bits))
     }
 
-    /// Moves the `k` smallest of the first `length` keys to the front (Hoare's selection; keys differ by row, so it ends).
+    /// Moves the `k` smallest of the first `length` keys to the front, by Hoare's selection.
     private static func select(_ keys: inout [UInt64], _ k: Int, in length: Int) {
         var low = 0
         var high = length - 1
@@ -117,5 +118,7 @@ public final class NeighborBuffer {
         }
     }
 
-    private static func median(_ a: UInt64, _ b: UInt64, _ c: UInt64) -> UInt64 { max(min(a, b), min(max(a, b), c)) }
+    private static func median(_ a: UInt64, _ b: UInt64, _ c: UInt64) -> UInt64 {
+        max(min(a, b), min(max(a, b), c))
+    }
 }

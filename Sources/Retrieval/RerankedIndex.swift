@@ -9,9 +9,13 @@ public struct RerankedIndex: VectorIndex {
     public static let probesMaximum = 4_096
 
     private let shortlist: any VectorIndex
+    /// The full vectors.
     public let table: VectorTable
+    /// The table's.
     public var metric: Metric { table.metric }
+    /// Columns of a vector.
     public var dimension: Int { table.dimension }
+    /// Vectors searched.
     public var count: Int { table.count }
 
     /// Throws `.invalidIndex` or `.dimensionMismatch` unless `shortlist` was made of `table`'s shape and metric.
@@ -28,6 +32,7 @@ public struct RerankedIndex: VectorIndex {
         self.table = table
     }
 
+    /// The best `k` of the shortlist's `k` · `shortlistFactor` codes, by exact scores.
     public func search(
         _ query: MatrixView, k: Int, settings: SearchSettings, into neighbors: NeighborBuffer
     ) throws(RetrievalError) {

@@ -17,9 +17,11 @@ public enum RetrievalError: Error, Sendable, Equatable, CustomStringConvertible 
     /// A filter deeper or longer than allowed.
     case filterTooLarge
 
+    /// For a log or a command's error.
     public var description: String {
         switch self {
-        case .dimensionMismatch(let expected, let found): "a vector of \(expected) columns expected, \(found) found"
+        case .dimensionMismatch(let expected, let found):
+            "a vector of \(expected) columns expected, \(found) found"
         case .notFinite: "a query vector with NaN or infinity"
         case .invalidIndex(let expected, let found): "index: \(expected) expected, \(found) found"
         case .faiss(let call, let reason): "FAISS \(call): \(reason)"

@@ -8,7 +8,9 @@ public final class RetrievalModel: Sendable {
     /// Floor of the norms under the sequence model's dot head (ModelFormat.md §3.4).
     public static let sequenceNormFloor: Float = 1e-6
 
+    /// The bundle's settings.
     public let configuration: RetrievalConfiguration
+    /// Ids, attributes and popularity.
     public let catalog: ItemCatalog
     /// Index over `item.vector`.
     public let items: any VectorIndex
@@ -19,12 +21,13 @@ public final class RetrievalModel: Sendable {
 
     /// A model of parts made before; traps when they do not have the catalogue's number of rows.
     public init(
-        configuration: RetrievalConfiguration, catalog: ItemCatalog, table: VectorTable, items: any VectorIndex,
+        configuration: RetrievalConfiguration, catalog: ItemCatalog, table: VectorTable,
+        items: any VectorIndex,
         sequence: (any VectorIndex)? = nil
     ) {
+        let counts = [table.count, items.count, sequence?.count ?? catalog.count]
         precondition(
-            table.count == catalog.count && items.count == catalog.count && sequence?.count ?? catalog.count == catalog.count,
-            "\(catalog.count) items, \(table.count) vectors, \(items.count) and \(sequence?.count ?? 0) in the indexes")
+            counts.allSatisfy { $0 == catalog.count }, "\(catalog.count) items, but \(counts) vectors")
         self.configuration = configuration
         self.catalog = catalog
         self.table = table
@@ -35,13 +38,17 @@ public final class RetrievalModel: Sendable {
     /// The metric of the sequence table under a dot head.
     public static func sequenceTable(_ vectors: Matrix, head: DotHead) -> VectorTable {
         head.normalize == .l2
-            ? VectorTable(vectors, metric: .cosine, floor: sequenceNormFloor) : VectorTable(vectors, metric: .innerProduct)
+            ? VectorTable(vectors, metric: .cosine, floor: sequenceNormFloor)
+            : VectorTable(vectors, metric: .innerProduct)
     }
 
     /// FAISS's parameters for the sequence table: the bundle's, with the most subquantizers that divide its dimension.
-    public static func sequenceConfiguration(_ index: IndexConfiguration, dimension: Int) -> IndexConfiguration {
+    public static func sequenceConfiguration(_ index: IndexConfiguration, dimension: Int)
+        -> IndexConfiguration
+    {
         var index = index
-        index.subquantizers = stride(from: min(index.subquantizers, dimension), to: 1, by: -1)
+        index.subquantizers =
+            stride(from: min(index.subquantizers, dimension), to: 1, by: -1)
             .first { dimension.isMultiple(of: $0) } ?? 1
         return index
     }

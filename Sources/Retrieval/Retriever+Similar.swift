@@ -45,7 +45,8 @@ extension Retriever {
                 }
                 row += 1
             }
-            table.score(prepared, measure: measure, rows: neighbors.rows, count: length, into: &neighbors.scores)
+            table.score(
+                prepared, measure: measure, rows: neighbors.rows, count: length, into: &neighbors.scores)
             neighbors.merge(length, keeping: k)
         }
         neighbors.finish(keeping: k)

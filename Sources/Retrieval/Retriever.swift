@@ -18,6 +18,7 @@ public final class Retriever {
     /// Rows of the popular list that a source looks at before it gives up.
     public static let popularWalkMaximum = 20_000
 
+    /// What is searched.
     public let model: RetrievalModel
     var request: RetrievalRequest
     var pool = CandidatePool()
@@ -74,13 +75,16 @@ public final class Retriever {
         for (seed, row) in recent.enumerated() {
             // The seeds find themselves and each other.
             try model.items.search(
-                model.table.vectors.view.row(row), k: fetchCount(share) + recent.count, settings: settings, into: seeds[seed])
+                model.table.vectors.view.row(row), k: fetchCount(share) + recent.count, settings: settings,
+                into: seeds[seed])
         }
         var rank = 0
         for position in 0..<(seeds[0..<recent.count].map(\.count).max() ?? 0) {
             for seed in 0..<recent.count where position < seeds[seed].count && rank < quota {
                 let row = seeds[seed][position].row
-                if !recent.contains(row), admitted(pool.offer(UInt32(row), from: .itemToItem, rank: rank)) { rank += 1 }
+                if !recent.contains(row), admitted(pool.offer(UInt32(row), from: .itemToItem, rank: rank)) {
+                    rank += 1
+                }
             }
         }
     }
@@ -88,7 +92,8 @@ public final class Retriever {
     /// The most popular items.
     public func takePopular() {
         var rank = 0
-        for row in model.catalog.popularOrder.prefix(Self.popularWalkMaximum) where rank < request.quotas.popular {
+        for row in model.catalog.popularOrder.prefix(Self.popularWalkMaximum)
+        where rank < request.quotas.popular {
             if admitted(pool.offer(row, from: .popular, rank: rank)) { rank += 1 }
         }
     }
@@ -114,15 +119,17 @@ public final class Retriever {
     /// Scores every candidate exactly against the tower's query (0 without one), orders and cuts the list.
     public func finish() throws(RetrievalError) -> RetrievalResult {
         try scorePool()
-        let limit = max(request.candidates, request.minimum)
+        let limit = max(0, request.candidates, request.minimum)
         var candidates: [Candidate] = []
         candidates.reserveCapacity(min(pool.count, limit))
         for slot in pool.ordered(by: scores).prefix(limit) {
             candidates.append(
-                Candidate(row: Int(pool.rows[slot]), sources: pool.sources[slot], retrievalScore: scores[slot]))
+                Candidate(
+                    row: Int(pool.rows[slot]), sources: pool.sources[slot], retrievalScore: scores[slot]))
         }
         return RetrievalResult(
-            candidates: candidates, isShort: candidates.count < request.minimum, excludedCount: pool.excludedCount,
+            candidates: candidates, isShort: candidates.count < request.minimum,
+            excludedCount: pool.excludedCount,
             filteredCount: pool.filteredCount, isScanned: isScanned)
     }
 
@@ -135,7 +142,8 @@ public final class Retriever {
         scoreRows.removeAll(keepingCapacity: true)
         for row in rows { scoreRows.append(UInt32(row)) }
         var scores = [Float](repeating: 0, count: rows.count)
-        model.table.score(prepared, measure: model.table.metric, rows: scoreRows, count: rows.count, into: &scores)
+        model.table.score(
+            prepared, measure: model.table.metric, rows: scoreRows, count: rows.count, into: &scores)
         return scores
     }
 
@@ -176,6 +184,7 @@ public final class Retriever {
             return
         }
         let prepared = try neighbors.prepare(query, table: model.table, measure: model.table.metric)
-        model.table.score(prepared, measure: model.table.metric, rows: pool.rows, count: pool.count, into: &scores)
+        model.table.score(
+            prepared, measure: model.table.metric, rows: pool.rows, count: pool.count, into: &scores)
     }
 }

@@ -55,6 +55,8 @@ struct RowMap {
     private mutating func grow() {
         let old = self
         self = RowMap(capacity: rows.count)
-        for slot in old.rows.indices where old.stamps[slot] == old.generation { set(old.rows[slot], old.values[slot]) }
+        for slot in old.rows.indices where old.stamps[slot] == old.generation {
+            set(old.rows[slot], old.values[slot])
+        }
     }
 }

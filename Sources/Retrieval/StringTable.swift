@@ -1,12 +1,14 @@
 public import Artifacts
 
 /// Finds a string's position in a list: open addressing over the list's own bytes, 4 bytes a slot, no object per string.
+///
+/// Frozen, shared by all threads.
 public struct StringTable: Sendable {
     private let strings: StringList
     private let slots: [UInt32]  // position + 1, 0 when empty; a power of two, at most half full
     private let seed: UInt64
     /// For every position the first with the same text: its own, unless the list repeats itself.
-    let firsts: [UInt32]
+    public let firsts: [UInt32]
     /// A position whose text an earlier one has, if any.
     public let repeated: Int?
 
@@ -33,7 +35,11 @@ public struct StringTable: Sendable {
                 }
                 slot = (slot + 1) & (size - 1)
             }
-            if first == position { slots[slot] = UInt32(position + 1) } else { repeated = repeated ?? position }
+            if first == position {
+                slots[slot] = UInt32(position + 1)
+            } else {
+                repeated = repeated ?? position
+            }
             firsts.append(UInt32(first))
         }
         self.slots = slots
@@ -45,11 +51,13 @@ public struct StringTable: Sendable {
     public func position(of text: String) -> Int? { position(of: text.utf8Span.span) }
 
     /// The first position of a UTF-8 text.
-    func position(of text: Span<UInt8>) -> Int? {
+    public func position(of text: Span<UInt8>) -> Int? {
         var slot = Int(truncatingIfNeeded: Self.hash(text, seed: seed)) & (slots.count - 1)
         while slots[slot] != 0 {
             let candidate = Int(slots[slot]) - 1
-            if strings.byteCount(candidate) == text.count, Self.equal(strings.utf8(candidate).span, text) { return candidate }
+            if strings.byteCount(candidate) == text.count, Self.equal(strings.utf8(candidate).span, text) {
+                return candidate
+            }
             slot = (slot + 1) & (slots.count - 1)
         }
         return nil
@@ -71,7 +79,8 @@ public struct StringTable: Sendable {
                 word = word << 8 | UInt64(text[i])
                 i += 1
             }
-            let product = (h ^ word ^ 0xE703_7ED1_A0B4_28DB).multipliedFullWidth(by: seed | 0x8EBC_6AF0_9C88_C6E3)
+            let product = (h ^ word ^ 0xE703_7ED1_A0B4_28DB).multipliedFullWidth(
+                by: seed | 0x8EBC_6AF0_9C88_C6E3)
             h = product.high ^ product.low
         }
         let last = (h ^ 0x5899_65CC_7537_4CC3).multipliedFullWidth(by: 0x1D8E_4E27_C47D_124F)

@@ -48,13 +48,14 @@ public struct UserTower: Sendable {
             let name = "tower.user.\(layer)"
             let isLast = layer == configuration.layers - 1
             let out = isLast ? dimension : tensors.shape(name + ".weight")?.first ?? 0
-            layers.append(
-                (try tensors.matrix(name + ".weight", rows: out, columns: width), try tensors.vector(name + ".bias", count: out)))
+            let weight = try tensors.matrix(name + ".weight", rows: out, columns: width)
+            layers.append((weight, try tensors.vector(name + ".bias", count: out)))
             width = out
         }
         guard width == dimension else {
             throw BundleError(
-                file: "manifest.json", tensor: "/tower/inputs", expected: "\(dimension) columns at the end of the tower",
+                file: "manifest.json", tensor: "/tower/inputs",
+                expected: "\(dimension) columns at the end of the tower",
                 found: "\(width)")
         }
         self.layers = layers
@@ -62,8 +63,10 @@ public struct UserTower: Sendable {
 
     /// Writes the query of `input` [1, inputWidth] to `output` [1, dimension]; traps on other shapes.
     public func forward(_ input: MatrixView, scratch: Scratch, into output: MutableMatrixView) {
-        precondition(input.rows == 1 && input.columns == inputWidth, "[\(input.rows), \(input.columns)] into \(inputWidth)")
-        precondition(output.rows == 1 && output.columns == dimension, "[\(output.rows), \(output.columns)] of \(dimension)")
+        precondition(
+            input.rows == 1 && input.columns == inputWidth, "\(input.columns) columns, not \(inputWidth)")
+        precondition(
+            output.rows == 1 && output.columns == dimension, "\(output.columns) columns, not \(dimension)")
         var x = input
         if layers.isEmpty { output.copyRow(0, from: input, row: 0) }
         for (index, layer) in layers.enumerated() {

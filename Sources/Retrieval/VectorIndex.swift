@@ -10,6 +10,7 @@ public struct SearchSettings: Sendable {
     /// Measure to rank by instead of the index's metric.
     public var measure: Metric?
 
+    /// Settings for one search; indexes cut what is outside their limits.
     public init(probes: Int = 1, shortlistFactor: Int = 1, measure: Metric? = nil) {
         self.probes = probes
         self.shortlistFactor = shortlistFactor
@@ -21,8 +22,11 @@ public struct SearchSettings: Sendable {
 ///
 /// Frozen once made; searches from many threads give what they give from one.
 public protocol VectorIndex: Sendable {
+    /// What closeness means.
     var metric: Metric { get }
+    /// Columns of a vector.
     var dimension: Int { get }
+    /// Rows.
     var count: Int { get }
 
     /// Writes the best `k` ≥ 0 rows for `query` [1, dimension] to `neighbors`: best first, ties by row, finite scores only.
@@ -39,14 +43,25 @@ public protocol VectorIndex: Sendable {
 public func measureRecall(
     index: any VectorIndex, exact: any VectorIndex, queries: MatrixView, k: Int, settings: SearchSettings
 ) throws(RetrievalError) -> Double {
+    let buffer = NeighborBuffer()
+    var truth: [[Neighbor]] = []
+    for query in 0..<queries.rows {
+        try exact.search(queries.row(query), k: k, settings: settings, into: buffer)
+        truth.append(buffer.all)
+    }
+    return try measureRecall(index: index, truth: truth, queries: queries, k: k, settings: settings)
+}
+
+/// Recall@k against answers known before: `truth[i]` belongs to row i of `queries`.
+public func measureRecall(
+    index: any VectorIndex, truth: [[Neighbor]], queries: MatrixView, k: Int, settings: SearchSettings
+) throws(RetrievalError) -> Double {
+    precondition(truth.count == queries.rows, "\(truth.count) answers for \(queries.rows) queries")
     let found = NeighborBuffer()
-    let truth = NeighborBuffer()
     var sum = 0.0
     for query in 0..<queries.rows {
-        let view = queries.row(query)
-        try exact.search(view, k: k, settings: settings, into: truth)
-        try index.search(view, k: k, settings: settings, into: found)
-        let wanted = Set(truth.all.map(\.row))
+        try index.search(queries.row(query), k: k, settings: settings, into: found)
+        let wanted = Set(truth[query].prefix(k).map(\.row))
         sum += wanted.isEmpty ? 1 : Double(found.all.count { wanted.contains($0.row) }) / Double(wanted.count)
     }
     return queries.rows == 0 ? 1 : sum / Double(queries.rows)

@@ -6,7 +6,8 @@ import Testing
 
 @Suite struct FaissIndexTests {
     static let clusters = Clusters(items: 20_000, queries: 64, dimension: 16, centers: 200, seed: 21)
-    static let configuration = IndexConfiguration(kind: .ivfpq, lists: 128, subquantizers: 8, bits: 8, probes: 24)
+    static let configuration = IndexConfiguration(
+        kind: .ivfpq, lists: 128, subquantizers: 8, bits: 8, probes: 24)
     static let settings = SearchSettings(probes: 24, shortlistFactor: 5)
 
     func reranked(_ metric: Metric) throws -> (index: RerankedIndex, codes: FaissIndex, table: VectorTable) {
@@ -15,7 +16,9 @@ import Testing
         return (try RerankedIndex(shortlist: codes, table: table), codes, table)
     }
 
-    @Test(arguments: Metric.allCases) func `codes with re-ranking find nearly what the exact twin finds`(metric: Metric) throws {
+    @Test(arguments: Metric.allCases) func `codes with re-ranking find nearly what the exact twin finds`(
+        metric: Metric
+    ) throws {
         let (index, _, table) = try reranked(metric)
         let exact = FlatIndex(table)
         let recall = try measureRecall(
@@ -35,7 +38,8 @@ import Testing
     @Test func `an index read back answers as the one written`() throws {
         let (index, codes, table) = try reranked(.l2)
         let again = try RerankedIndex(
-            shortlist: FaissIndex(verified: codes.bytes(), metric: .l2, dimension: 16, count: 20_000), table: table)
+            shortlist: FaissIndex(verified: codes.bytes(), metric: .l2, dimension: 16, count: 20_000),
+            table: table)
         let a = NeighborBuffer(), b = NeighborBuffer()
         for q in 0..<20 {
             let query = Self.clusters.queries.view.row(q)
@@ -62,7 +66,8 @@ import Testing
                     for round in 0..<4 {
                         for i in 0..<queries.rows {
                             let q = (i * 7 + thread * 13 + round) % queries.rows
-                            try? index.search(queries.view.row(q), k: 40, settings: Self.settings, into: buffer)
+                            try? index.search(
+                                queries.view.row(q), k: 40, settings: Self.settings, into: buffer)
                             if buffer.all != expected[q] { wrong += 1 }
                         }
                     }
@@ -75,7 +80,8 @@ import Testing
     }
 
     @Test func `parameters that FAISS or the shim refuse arrive as typed errors`() throws {
-        let table = VectorTable(Matrix(rows: 300, columns: 6, values: (0..<1800).map { Float($0 % 97) }), metric: .l2)
+        let table = VectorTable(
+            Matrix(rows: 300, columns: 6, values: (0..<1800).map { Float($0 % 97) }), metric: .l2)
         for configuration in [
             IndexConfiguration(kind: .ivfpq, lists: 0, subquantizers: 2, bits: 4),
             IndexConfiguration(kind: .ivfpq, lists: -3, subquantizers: 2, bits: 4),
@@ -85,7 +91,9 @@ import Testing
             IndexConfiguration(kind: .ivfpq, lists: 400, subquantizers: 2, bits: 4),
             IndexConfiguration(kind: .ivfpq, lists: 4, subquantizers: 2, bits: 12),
         ] {
-            let error = #expect(throws: RetrievalError.self) { try FaissIndex(table, configuration: configuration) }
+            let error = #expect(throws: RetrievalError.self) {
+                try FaissIndex(table, configuration: configuration)
+            }
             guard case .faiss(_, let reason) = error else {
                 Issue.record("\(String(describing: error))")
                 continue
@@ -97,7 +105,8 @@ import Testing
         let buffer = NeighborBuffer()
         #expect(throws: RetrievalError.dimensionMismatch(expected: 6, found: 5)) {
             try index.search(
-                Matrix(rows: 1, columns: 5, values: [1, 2, 3, 4, 5]).view, k: 1, settings: SearchSettings(), into: buffer)
+                Matrix(rows: 1, columns: 5, values: [1, 2, 3, 4, 5]).view, k: 1, settings: SearchSettings(),
+                into: buffer)
         }
         let query = Matrix(rows: 1, columns: 6, values: [1, 2, 3, 4, 5, 6])
         #expect(throws: RetrievalError.faiss(call: "search", reason: "no lists to probe")) {
@@ -111,7 +120,8 @@ import Testing
     }
 
     @Test func `bytes that are not an index of these vectors are refused`() throws {
-        let table = VectorTable(Matrix(rows: 300, columns: 6, values: (0..<1800).map { Float($0 % 97) }), metric: .l2)
+        let table = VectorTable(
+            Matrix(rows: 300, columns: 6, values: (0..<1800).map { Float($0 % 97) }), metric: .l2)
         let flat = try FaissIndex(table, configuration: IndexConfiguration(kind: .flat))
         let bytes = try flat.bytes()
         _ = try FaissIndex(verified: bytes, metric: .l2, dimension: 6, count: 300)

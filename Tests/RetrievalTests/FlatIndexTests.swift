@@ -67,20 +67,24 @@ func exactScore(_ metric: Metric, _ a: [Float], _ b: [Float]) -> Double {
     }
 
     @Test func `a query of another width or with a NaN is a typed error`() throws {
-        let index = FlatIndex(VectorTable(Matrix(rows: 2, columns: 3, values: [1, 2, 3, 4, 5, 6]), metric: .cosine))
+        let index = FlatIndex(
+            VectorTable(Matrix(rows: 2, columns: 3, values: [1, 2, 3, 4, 5, 6]), metric: .cosine))
         let buffer = NeighborBuffer()
         #expect(throws: RetrievalError.dimensionMismatch(expected: 3, found: 2)) {
             try index.search(
-                Matrix(rows: 1, columns: 2, values: [1, 2]).view, k: 1, settings: SearchSettings(), into: buffer)
+                Matrix(rows: 1, columns: 2, values: [1, 2]).view, k: 1, settings: SearchSettings(),
+                into: buffer)
         }
         #expect(throws: RetrievalError.notFinite) {
             try index.search(
-                Matrix(rows: 1, columns: 3, values: [1, .nan, 2]).view, k: 1, settings: SearchSettings(), into: buffer)
+                Matrix(rows: 1, columns: 3, values: [1, .nan, 2]).view, k: 1, settings: SearchSettings(),
+                into: buffer)
         }
     }
 
     @Test func `the mean of rows is the query of a basket`() {
-        let table = VectorTable(Matrix(rows: 3, columns: 2, values: [1, 2, 3, 6, 9, 9]), metric: .innerProduct)
+        let table = VectorTable(
+            Matrix(rows: 3, columns: 2, values: [1, 2, 3, 6, 9, 9]), metric: .innerProduct)
         let mean = MutableMatrix(rows: 1, columns: 2)
         table.mean(of: [0, 1], into: mean.view)
         #expect(mean.copyRow(0) == [2, 4])
