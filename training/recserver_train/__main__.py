@@ -1,0 +1,5 @@
+"""`python -m recserver_train`: see `cli`."""
+
+from .cli import main
+
+raise SystemExit(main())

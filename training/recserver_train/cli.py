@@ -1,0 +1,45 @@
+"""Command line: demo, ml-100k, ml-1m."""
+
+import argparse
+from pathlib import Path
+
+from . import recipes
+from .build import build
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="train", description="Trains a model bundle on the CPU.")
+    commands = root.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="the bundle of a generated film catalogue; the same seed gives the same bundle")
+    demo.add_argument("--seed", type=int, default=7)
+    for name, text in (("ml-100k", "MovieLens 100K: ratings and times"), ("ml-1m", "MovieLens 1M: order only")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--data", type=Path, required=True, help="the folder with the data set's files")
+        command.add_argument("--minutes", type=float, help="how long to train, by the clock")
+        command.add_argument("--quick", action="store_true", help="a short run")
+    for command in commands.choices.values():
+        command.add_argument("--out", type=Path, required=True, help="the bundle's folder, replaced if it is there")
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    match options.command:
+        case "demo":
+            from .demo_catalogue import make_demo
+
+            log = make_demo(options.seed)
+            recipe = recipes.demo(log)
+        case "ml-100k":
+            from .movielens import read_100k
+
+            log = read_100k(options.data)
+            recipe = recipes.movielens_100k(log, options.minutes, options.quick)
+        case _:
+            from .movielens import read_1m
+
+            log = read_1m(options.data)
+            recipe = recipes.movielens_1m(log, options.minutes, options.quick)
+    build(log, recipe, options.out)
+    return 0
