@@ -41,6 +41,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["RecServer.docc"],
+            resources: [.embedInCode("openapi.yaml")],  // a link to the one at the top
             swiftSettings: strict),
         .executableTarget(
             name: "RecBench",

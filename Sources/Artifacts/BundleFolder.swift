@@ -17,7 +17,8 @@ public struct BundleFolder {
     /// - Parameter progress: told bytes done and bytes in all.
     public init(path: String, progress: (Int, Int) -> Void = { _, _ in }) throws(BundleError) {
         self.path = path
-        let manifestFile = try FileBytes(path: path + "/manifest.json", name: "manifest.json", maximum: ManifestDecoder.byteMaximum)
+        let manifestFile = try FileBytes(
+            path: path + "/manifest.json", name: "manifest.json", maximum: ManifestDecoder.byteMaximum)
         digest = Digest.sha256(manifestFile)
         manifest = try ManifestDecoder.decode(manifestFile.copy())
         let names = try Self.list(path)
@@ -29,18 +30,31 @@ public struct BundleFolder {
         var tensorFiles: [(name: String, bytes: FileBytes)] = []
         var others: [String: FileBytes] = [:]
         for (name, entry) in manifest.files.sorted(by: { $0.key < $1.key }) {
-            guard name.hasSuffix(".safetensors") || ["golden.jsonl", "warmup.jsonl", "retrieval.faiss"].contains(name) else {
-                throw BundleError(file: name, expected: "*.safetensors, golden.jsonl, warmup.jsonl or retrieval.faiss", found: "another name")
+            guard
+                name.hasSuffix(".safetensors")
+                    || ["golden.jsonl", "warmup.jsonl", "retrieval.faiss"].contains(name)
+            else {
+                throw BundleError(
+                    file: name, expected: "*.safetensors, golden.jsonl, warmup.jsonl or retrieval.faiss",
+                    found: "another name")
             }
-            let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: Self.fileMaximum) { progress(done + $0, total) }
+            let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: Self.fileMaximum) {
+                progress(done + $0, total)
+            }
             guard bytes.count == entry.byteCount else {
                 throw BundleError(file: name, expected: "\(entry.byteCount) bytes", found: "\(bytes.count)")
             }
             let sha256 = Digest.sha256(bytes)
-            guard sha256 == entry.sha256 else { throw BundleError(file: name, expected: "sha256 \(entry.sha256)", found: sha256) }
+            guard sha256 == entry.sha256 else {
+                throw BundleError(file: name, expected: "sha256 \(entry.sha256)", found: sha256)
+            }
             done += bytes.count
             progress(done, total)
-            if name.hasSuffix(".safetensors") { tensorFiles.append((name, bytes)) } else { others[name] = bytes }
+            if name.hasSuffix(".safetensors") {
+                tensorFiles.append((name, bytes))
+            } else {
+                others[name] = bytes
+            }
         }
         self.others = others
         tensors = try BundleTensors(files: tensorFiles)
@@ -62,7 +76,9 @@ public struct BundleFolder {
                 unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
             }
             if name.hasPrefix(".") { continue }
-            guard names.count < 1024 else { throw BundleError(file: path, expected: "at most 1024 files", found: "more") }
+            guard names.count < 1024 else {
+                throw BundleError(file: path, expected: "at most 1024 files", found: "more")
+            }
             names.append(name)
         }
         return names.sorted()

@@ -14,7 +14,9 @@ public final class BundleTensors {
         for (index, file) in files.enumerated() {
             for name in file.entries.keys.sorted() {
                 if let first = fileOf.updateValue(index, forKey: name) {
-                    throw BundleError(file: file.file, tensor: name, expected: "a name of its own", found: "the same in \(files[first].file)")
+                    throw BundleError(
+                        file: file.file, tensor: name, expected: "a name of its own",
+                        found: "the same in \(files[first].file)")
                 }
             }
         }
@@ -37,7 +39,9 @@ public final class BundleTensors {
     /// - Throws: naming the first tensor that nothing in the manifest uses.
     public func refuseUnread() throws(BundleError) {
         for (name, index) in fileOf.sorted(by: { $0.key < $1.key }) where !read.contains(name) {
-            throw BundleError(file: files[index].file, tensor: name, expected: "a tensor the manifest uses", found: "one it does not")
+            throw BundleError(
+                file: files[index].file, tensor: name, expected: "a tensor the manifest uses",
+                found: "one it does not")
         }
     }
 
@@ -46,7 +50,9 @@ public final class BundleTensors {
     /// A finite matrix of exactly this shape: F32, F16, BF16, or I8 with an F16 `<name>.scale` per row.
     public func matrix(_ name: String, rows: Int, columns: Int) throws(BundleError) -> Matrix {
         let (file, entry) = try entry(name)
-        guard entry.shape == [rows, columns] else { throw refuse(file, name, "shape [\(rows), \(columns)]", "\(entry.shape)") }
+        guard entry.shape == [rows, columns] else {
+            throw refuse(file, name, "shape [\(rows), \(columns)]", "\(entry.shape)")
+        }
         return try floats(file, entry, name, rows: rows, columns: columns)
     }
 
@@ -67,7 +73,9 @@ public final class BundleTensors {
         return try floats(file, entry, name, rows: 1, columns: count)
     }
 
-    private func floats(_ file: SafeTensors, _ entry: TensorEntry, _ name: String, rows: Int, columns: Int) throws(BundleError) -> Matrix {
+    private func floats(_ file: SafeTensors, _ entry: TensorEntry, _ name: String, rows: Int, columns: Int)
+        throws(BundleError) -> Matrix
+    {
         let matrix: Matrix
         switch entry.type {
         case .f32:
@@ -77,7 +85,9 @@ public final class BundleTensors {
         case .f16, .bf16:
             let format: PackedFloat = entry.type == .f16 ? .half : .bfloat
             matrix = Matrix(rows: rows, columns: columns) { target in
-                file.bytes.withElements(UInt16.self, in: entry.range) { source in format.widen(source, into: &target) }
+                file.bytes.withElements(UInt16.self, in: entry.range) { source in
+                    format.widen(source, into: &target)
+                }
             }
         case .i8:
             let scale = try vector(name + ".scale", count: rows)
@@ -106,7 +116,9 @@ public final class BundleTensors {
         case .u8: values = file.bytes.withElements(UInt8.self, in: entry.range) { array($0).map(UInt32.init) }
         default: throw refuse(file, name, "U32 or U8", entry.type.rawValue)
         }
-        if let bad = values.first(where: { Int($0) >= limit }) { throw refuse(file, name, "values below \(limit)", "\(bad)") }
+        if let bad = values.first(where: { Int($0) >= limit }) {
+            throw refuse(file, name, "values below \(limit)", "\(bad)")
+        }
         return values
     }
 
@@ -122,7 +134,9 @@ public final class BundleTensors {
         let (file, entry) = try vectorEntry(name, count: count)
         guard entry.type == .f64 else { throw refuse(file, name, "F64", entry.type.rawValue) }
         let values = file.bytes.withElements(Double.self, in: entry.range) { array($0) }
-        guard values.allSatisfy(\.isFinite) else { throw refuse(file, name, "finite values", "NaN or infinity") }
+        guard values.allSatisfy(\.isFinite) else {
+            throw refuse(file, name, "finite values", "NaN or infinity")
+        }
         return values
     }
 
@@ -131,10 +145,14 @@ public final class BundleTensors {
         let (file, entry) = try vectorEntry(name, count: count.map { $0 + 1 })
         guard entry.type == .u64 else { throw refuse(file, name, "U64", entry.type.rawValue) }
         let raw = file.bytes.withElements(UInt64.self, in: entry.range) { array($0) }
-        guard let last = raw.last, raw.first == 0 else { throw refuse(file, name, "offsets from 0", "\(raw.first.map { "\($0)" } ?? "none")") }
+        guard let last = raw.last, raw.first == 0 else {
+            throw refuse(file, name, "offsets from 0", "\(raw.first.map { "\($0)" } ?? "none")")
+        }
         var previous: UInt64 = 0
         for value in raw {
-            guard value >= previous else { throw refuse(file, name, "non-decreasing offsets", "\(value) after \(previous)") }
+            guard value >= previous else {
+                throw refuse(file, name, "non-decreasing offsets", "\(value) after \(previous)")
+            }
             previous = value
         }
         guard let end = Int(exactly: last), total == nil || end == total else {
@@ -160,7 +178,9 @@ public final class BundleTensors {
 
     private func entry(_ name: String) throws(BundleError) -> (SafeTensors, TensorEntry) {
         guard let index = fileOf[name], let entry = files[index].entries[name] else {
-            throw BundleError(file: files.first?.file ?? "bundle", tensor: name, expected: "this tensor", found: "none of that name")
+            throw BundleError(
+                file: files.first?.file ?? "bundle", tensor: name, expected: "this tensor",
+                found: "none of that name")
         }
         read.insert(name)
         return (files[index], entry)
@@ -174,7 +194,9 @@ public final class BundleTensors {
         return (file, entry)
     }
 
-    private func refuse(_ file: SafeTensors, _ name: String, _ expected: String, _ found: String) -> BundleError {
+    private func refuse(_ file: SafeTensors, _ name: String, _ expected: String, _ found: String)
+        -> BundleError
+    {
         BundleError(file: file.file, tensor: name, expected: expected, found: found)
     }
 }
@@ -191,7 +213,9 @@ private func copy(_ source: Span<Float>, to target: inout MutableSpan<Float>) {
     unsafe source.withUnsafeBufferPointer { from in
         unsafe target.withUnsafeMutableBufferPointer { to in
             // SAFETY: both hold `source.count` floats.
-            if let a = from.baseAddress, let b = to.baseAddress { unsafe b.update(from: a, count: from.count) }
+            if let a = from.baseAddress, let b = to.baseAddress {
+                unsafe b.update(from: a, count: from.count)
+            }
         }
     }
 }

@@ -16,7 +16,8 @@ public enum Digest {
         // SAFETY: EVP_Digest reads `span.count` bytes and writes 32, the size of `digest`.
         let status = unsafe span.withUnsafeBufferPointer { source in
             unsafe digest.withUnsafeMutableBufferPointer { target in
-                unsafe EVP_Digest(source.baseAddress, source.count, target.baseAddress, &length, EVP_sha256(), nil)
+                unsafe EVP_Digest(
+                    source.baseAddress, source.count, target.baseAddress, &length, EVP_sha256(), nil)
             }
         }
         precondition(status == 1, "OpenSSL refuses SHA-256")

@@ -11,10 +11,14 @@ internal import Glibc
     ///   - name: what to call it in errors.
     ///   - maximum: largest size in bytes.
     ///   - progress: told the bytes read so far, every few megabytes.
-    public init(path: String, name: String, maximum: Int, progress: (Int) -> Void = { _ in }) throws(BundleError) {
+    public init(path: String, name: String, maximum: Int, progress: (Int) -> Void = { _ in })
+        throws(BundleError)
+    {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
         guard descriptor >= 0 else {
-            throw BundleError(file: name, expected: "a readable regular file", found: errno == ELOOP ? "a symbolic link" : Self.reason())
+            throw BundleError(
+                file: name, expected: "a readable regular file",
+                found: errno == ELOOP ? "a symbolic link" : Self.reason())
         }
         defer { close(descriptor) }
         var status = stat()
@@ -22,7 +26,9 @@ internal import Glibc
             throw BundleError(file: name, expected: "a regular file", found: "something else")
         }
         let size = Int(status.st_size)
-        guard size <= maximum else { throw BundleError(file: name, expected: "at most \(maximum) bytes", found: "\(size)") }
+        guard size <= maximum else {
+            throw BundleError(file: name, expected: "at most \(maximum) bytes", found: "\(size)")
+        }
         let memory = UnsafeMutableRawPointer.allocate(byteCount: max(size, 64), alignment: 64)
         var done = 0
         while done < size {
@@ -45,7 +51,9 @@ internal import Glibc
     public init(_ bytes: [UInt8]) {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 64), alignment: 64)
         unsafe bytes.withUnsafeBytes { source in
-            if let start = source.baseAddress { unsafe memory.copyMemory(from: start, byteCount: source.count) }
+            if let start = source.baseAddress {
+                unsafe memory.copyMemory(from: start, byteCount: source.count)
+            }
         }
         unsafe base = memory
         count = bytes.count
@@ -59,7 +67,8 @@ internal import Glibc
     ) throws(E) -> Result {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "bytes \(range) of \(count)")
         let size = MemoryLayout<Element>.stride
-        precondition(range.lowerBound % size == 0 && range.count % size == 0, "bytes \(range) for elements of \(size)")
+        precondition(
+            range.lowerBound % size == 0 && range.count % size == 0, "bytes \(range) for elements of \(size)")
         // SAFETY: the range is inside the allocation, aligned for Element, and `self` outlives the call.
         let start = unsafe (base + range.lowerBound).assumingMemoryBound(to: Element.self)
         return try body(unsafe UnsafeBufferPointer(start: start, count: range.count / size).span)
@@ -82,7 +91,9 @@ extension [UInt8] {
     fileprivate init(unsafeUninitializedCapacityOf span: Span<UInt8>) {
         unsafe self.init(unsafeUninitializedCapacity: span.count) { target, count in
             unsafe span.withUnsafeBufferPointer { source in
-                if let to = target.baseAddress, let from = source.baseAddress { unsafe to.update(from: from, count: source.count) }
+                if let to = target.baseAddress, let from = source.baseAddress {
+                    unsafe to.update(from: from, count: source.count)
+                }
             }
             count = span.count
         }

@@ -116,7 +116,10 @@ public struct FeatureDefinition: Sendable {
     /// Name of the embedding tensor.
     public let table: String
 
-    public init(name: String, origin: FeatureOrigin, key: String? = nil, encoding: FeatureEncoding, table: String? = nil) {
+    public init(
+        name: String, origin: FeatureOrigin, key: String? = nil, encoding: FeatureEncoding,
+        table: String? = nil
+    ) {
         self.name = name
         self.origin = origin
         self.key = key ?? name
@@ -181,7 +184,8 @@ public struct RetrievalConfiguration: Sendable {
     public var quotas: SourceQuotas
 
     public init(
-        metric: Metric, dimension: Int, candidates: Int = 500, shortlistFactor: Int = 4, index: IndexConfiguration, quotas: SourceQuotas
+        metric: Metric, dimension: Int, candidates: Int = 500, shortlistFactor: Int = 4,
+        index: IndexConfiguration, quotas: SourceQuotas
     ) {
         self.metric = metric
         self.dimension = dimension
@@ -199,7 +203,9 @@ public struct TowerConfiguration: Sendable {
     public var activation: String
     public var normalize: VectorNormalization
 
-    public init(inputs: [String], layers: Int, activation: String = "relu", normalize: VectorNormalization = .none) {
+    public init(
+        inputs: [String], layers: Int, activation: String = "relu", normalize: VectorNormalization = .none
+    ) {
         self.inputs = inputs
         self.layers = layers
         self.activation = activation
@@ -242,7 +248,8 @@ public struct SequenceConfiguration: Sendable {
     public var hasTarget: Bool
 
     public init(
-        family: Family, dimension: Int, layers: Int, heads: Int, maxEvents: Int, windowBlock: Int = 1, actions: [String] = ["unknown"],
+        family: Family, dimension: Int, layers: Int, heads: Int, maxEvents: Int, windowBlock: Int = 1,
+        actions: [String] = ["unknown"],
         dot: DotHead? = nil, hasTarget: Bool = false
     ) {
         self.family = family
@@ -291,7 +298,8 @@ public struct RankerConfiguration: Sendable {
     public var tasks: [TaskDefinition]
 
     public init(
-        inputs: [String], structure: Structure, crossLayers: Int, crossRank: Int = 0, deep: [Int], activation: String = "relu",
+        inputs: [String], structure: Structure, crossLayers: Int, crossRank: Int = 0, deep: [Int],
+        activation: String = "relu",
         tasks: [TaskDefinition]
     ) {
         self.inputs = inputs

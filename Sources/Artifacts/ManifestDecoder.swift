@@ -17,7 +17,9 @@ struct ManifestDecoder {
         do {
             return try manifest(document)
         } catch {
-            throw BundleError(file: file, tensor: error.pointer.isEmpty ? nil : error.pointer, expected: "a valid manifest", found: error.detail)
+            throw BundleError(
+                file: file, tensor: error.pointer.isEmpty ? nil : error.pointer, expected: "a valid manifest",
+                found: error.detail)
         }
     }
 
@@ -32,10 +34,13 @@ struct ManifestDecoder {
         let items = try items(try reader.reader("items"))
         let users = try reader.optionalObject("users").map(users)
         var features: [FeatureDefinition] = []
-        for (index, value) in (try reader.optionalArray("features", maximum: featureMaximum) ?? []).enumerated() {
+        for (index, value) in (try reader.optionalArray("features", maximum: featureMaximum) ?? [])
+            .enumerated()
+        {
             let feature = try ManifestFeatureDecoder.decode(value, at: "/features/\(index)")
             if features.contains(where: { $0.name == feature.name }) {
-                throw JSONSchemaError(.outOfRange, "/features/\(index)/name", "the name \(feature.name) is taken")
+                throw JSONSchemaError(
+                    .outOfRange, "/features/\(index)/name", "the name \(feature.name) is taken")
             }
             features.append(feature)
         }
@@ -51,8 +56,10 @@ struct ManifestDecoder {
         }
         try reader.finish()
         let manifest = Manifest(
-            modelVersion: modelVersion, spaceVersion: spaceVersion, info: info, files: files, items: items, users: users, features: features,
-            retrieval: retrieval, tower: tower, sequence: sequence, ranker: ranker, value: value, tolerance: tolerance)
+            modelVersion: modelVersion, spaceVersion: spaceVersion, info: info, files: files, items: items,
+            users: users, features: features,
+            retrieval: retrieval, tower: tower, sequence: sequence, ranker: ranker, value: value,
+            tolerance: tolerance)
         try checkReferences(manifest)
         return manifest
     }
@@ -60,7 +67,10 @@ struct ManifestDecoder {
     /// What one section says about another.
     private static func checkReferences(_ manifest: Manifest) throws(JSONSchemaError) {
         let names = Set(manifest.features.map(\.name))
-        for (pointer, inputs) in [("/tower/inputs", manifest.tower?.inputs ?? []), ("/ranker/inputs", manifest.ranker?.inputs ?? [])] {
+        for (pointer, inputs) in [
+            ("/tower/inputs", manifest.tower?.inputs ?? []),
+            ("/ranker/inputs", manifest.ranker?.inputs ?? []),
+        ] {
             for (index, name) in inputs.enumerated() where !names.contains(name) {
                 throw JSONSchemaError(.outOfRange, "\(pointer)/\(index)", "no feature of the name \(name)")
             }
@@ -73,16 +83,21 @@ struct ManifestDecoder {
             throw JSONSchemaError(.outOfRange, "/value/weights/\(name)", "no task of that name")
         }
         if manifest.retrieval.quotas.sequence > 0, manifest.sequence?.dot == nil {
-            throw JSONSchemaError(.outOfRange, "/retrieval/sources/sequence", "there is no sequence model with a dot head")
+            throw JSONSchemaError(
+                .outOfRange, "/retrieval/sources/sequence", "there is no sequence model with a dot head")
         }
         if manifest.retrieval.quotas.tower > 0, manifest.tower == nil {
             throw JSONSchemaError(.outOfRange, "/retrieval/sources/tower", "there is no tower")
         }
     }
 
-    private static func versionName(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError) -> String {
+    private static func versionName(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError)
+        -> String
+    {
         let text = try reader.string(name, bytes: 1...64)
-        guard isFileName(text) else { throw JSONSchemaError(.outOfRange, reader.pointer(to: name), "expected [A-Za-z0-9._-]{1,64}") }
+        guard isFileName(text) else {
+            throw JSONSchemaError(.outOfRange, reader.pointer(to: name), "expected [A-Za-z0-9._-]{1,64}")
+        }
         return text
     }
 
@@ -91,8 +106,10 @@ struct ManifestDecoder {
         (1...64).contains(text.utf8.count) && text.utf8.first != UInt8(ascii: ".")
             && text.utf8.allSatisfy { byte in
                 switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
-                    UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"),
+                    UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                    true
                 default: false
                 }
             }
@@ -100,10 +117,14 @@ struct ManifestDecoder {
 
     private static func files(_ reader: JSONObjectReader) throws(JSONSchemaError) -> [String: FileEntry] {
         var files: [String: FileEntry] = [:]
-        guard reader.object.members.count <= 256 else { throw JSONSchemaError(.outOfRange, reader.pointer, "more than 256 files") }
+        guard reader.object.members.count <= 256 else {
+            throw JSONSchemaError(.outOfRange, reader.pointer, "more than 256 files")
+        }
         for member in reader.object.members {
             let pointer = reader.pointer(to: member.name)
-            guard isFileName(member.name), member.name != file else { throw JSONSchemaError(.outOfRange, pointer, "not a name for a file") }
+            guard isFileName(member.name), member.name != file else {
+                throw JSONSchemaError(.outOfRange, pointer, "not a name for a file")
+            }
             var entry = try JSONObjectReader(member.value, at: pointer)
             let sha256 = try entry.string("sha256", bytes: 64...64)
             let bytes = try entry.integer("bytes", in: 0...(1 << 44))
@@ -130,12 +151,20 @@ struct ManifestDecoder {
         return UsersConfiguration(count: count, attributes: attributes, hasHistories: histories)
     }
 
-    private static func attributes(_ reader: inout JSONObjectReader) throws(JSONSchemaError) -> [AttributeDefinition] {
+    private static func attributes(_ reader: inout JSONObjectReader) throws(JSONSchemaError)
+        -> [AttributeDefinition]
+    {
         var attributes: [AttributeDefinition] = []
-        for (index, value) in (try reader.optionalArray("attributes", maximum: attributeMaximum) ?? []).enumerated() {
+        for (index, value) in (try reader.optionalArray("attributes", maximum: attributeMaximum) ?? [])
+            .enumerated()
+        {
             var entry = try JSONObjectReader(value, at: reader.pointer(to: "attributes") + "/\(index)")
             let name = try attributeName(&entry, "name")
-            let type = try entry.choice("type", ["string", "strings", "number", "boolean"].compactMap { n in AttributeType(rawValue: n).map { (n, $0) } })
+            let type = try entry.choice(
+                "type",
+                ["string", "strings", "number", "boolean"].compactMap { n in
+                    AttributeType(rawValue: n).map { (n, $0) }
+                })
             let isFilterable = try entry.optionalBoolean("filterable") ?? false
             try entry.finish()
             guard !attributes.contains(where: { $0.name == name }) else {
@@ -146,15 +175,21 @@ struct ManifestDecoder {
         return attributes
     }
 
-    static func attributeName(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError) -> String {
+    static func attributeName(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError)
+        -> String
+    {
         let text = try reader.string(name, bytes: 1...64)
         let isName = text.utf8.allSatisfy { byte in
             switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"): true
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                UInt8(ascii: "_"):
+                true
             default: false
             }
         }
-        guard isName else { throw JSONSchemaError(.outOfRange, reader.pointer(to: name), "expected [a-z0-9_]{1,64}") }
+        guard isName else {
+            throw JSONSchemaError(.outOfRange, reader.pointer(to: name), "expected [a-z0-9_]{1,64}")
+        }
         return text
     }
 }

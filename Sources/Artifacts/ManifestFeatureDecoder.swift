@@ -27,11 +27,14 @@ enum ManifestFeatureDecoder {
         case "pool": allowed = [.history]
         case "stage": allowed = [.stage]
         default:
-            throw JSONSchemaError(.outOfRange, reader.pointer(to: "encode"), "expected vocabulary, hash, bins, squash, row, pool or stage")
+            throw JSONSchemaError(
+                .outOfRange, reader.pointer(to: "encode"),
+                "expected vocabulary, hash, bins, squash, row, pool or stage")
         }
         guard allowed.contains(origin) else {
             throw JSONSchemaError(
-                .outOfRange, reader.pointer(to: "from"), "\(encode) reads from \(allowed.map(\.rawValue).joined(separator: ", "))")
+                .outOfRange, reader.pointer(to: "from"),
+                "\(encode) reads from \(allowed.map(\.rawValue).joined(separator: ", "))")
         }
         switch encode {
         case "vocabulary":
@@ -45,20 +48,26 @@ enum ManifestFeatureDecoder {
             return .hash(buckets: buckets, dimension: try dimension(&reader), pooling: try pooling(&reader))
         case "bins": return .bins(try ascending(&reader, "boundaries"), dimension: try dimension(&reader))
         case "squash":
-            let function = try reader.choice("function", [("identity", SquashFunction.identity), ("log1p", .log1p)])
+            let function = try reader.choice(
+                "function", [("identity", SquashFunction.identity), ("log1p", .log1p)])
             let mean = try reader.number("mean", in: -1e30...1e30)
-            return .squash(function: function, mean: mean, deviation: try reader.number("std", in: 1e-30...1e30))
+            return .squash(
+                function: function, mean: mean, deviation: try reader.number("std", in: 1e-30...1e30))
         case "row": return .row(dimension: try dimension(&reader))
         case "pool":
-            guard hasTable else { throw JSONSchemaError(.missing, reader.pointer(to: "table"), "required field is missing") }
+            guard hasTable else {
+                throw JSONSchemaError(.missing, reader.pointer(to: "table"), "required field is missing")
+            }
             let last = try reader.integer("last", in: 1...4096)
             let pooling = try reader.required("pooling", try pooling(&reader))
-            let actions = reader.object["actions"] == nil ? nil : try strings(&reader, "actions", maximum: 256)
+            let actions =
+                reader.object["actions"] == nil ? nil : try strings(&reader, "actions", maximum: 256)
             return .pool(dimension: try dimension(&reader), last: last, pooling: pooling, actions: actions)
         default:
             let stage = try reader.choice("stage", Stage.allCases.map { ($0.rawValue, $0) })
             let mean = try reader.optionalNumber("mean", in: -1e30...1e30) ?? 0
-            return .stage(stage, mean: mean, deviation: try reader.optionalNumber("std", in: 1e-30...1e30) ?? 1)
+            return .stage(
+                stage, mean: mean, deviation: try reader.optionalNumber("std", in: 1e-30...1e30) ?? 1)
         }
     }
 
@@ -71,21 +80,29 @@ enum ManifestFeatureDecoder {
         return try reader.choice("pooling", [("mean", Pooling.mean), ("sum", .sum)])
     }
 
-    static func strings(_ reader: inout JSONObjectReader, _ name: String, maximum: Int) throws(JSONSchemaError) -> [String] {
+    static func strings(_ reader: inout JSONObjectReader, _ name: String, maximum: Int)
+        throws(JSONSchemaError) -> [String]
+    {
         var strings: [String] = []
         for (index, value) in try reader.array(name, maximum: maximum).enumerated() {
-            strings.append(try JSONObjectReader.string(value, at: reader.pointer(to: name) + "/\(index)", bytes: 0...1024))
+            strings.append(
+                try JSONObjectReader.string(
+                    value, at: reader.pointer(to: name) + "/\(index)", bytes: 0...1024))
         }
         return strings
     }
 
     /// Finite numbers in ascending order, at most 65,536 of them.
-    static func ascending(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError) -> [Double] {
+    static func ascending(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError)
+        -> [Double]
+    {
         var numbers: [Double] = []
         for (index, value) in try reader.array(name, maximum: 65_536).enumerated() {
             let pointer = reader.pointer(to: name) + "/\(index)"
             let number = try JSONObjectReader.number(value, at: pointer, in: -1e300...1e300)
-            if let last = numbers.last, number <= last { throw JSONSchemaError(.outOfRange, pointer, "expected ascending numbers") }
+            if let last = numbers.last, number <= last {
+                throw JSONSchemaError(.outOfRange, pointer, "expected ascending numbers")
+            }
             numbers.append(number)
         }
         return numbers

@@ -3,7 +3,8 @@ internal import JSON
 /// One tensor's place in a safetensors file.
 struct TensorEntry {
     enum DataType: String {
-        case f64 = "F64", f32 = "F32", f16 = "F16", bf16 = "BF16", i64 = "I64", i32 = "I32", i8 = "I8", u64 = "U64", u32 = "U32", u8 = "U8"
+        case f64 = "F64", f32 = "F32", f16 = "F16", bf16 = "BF16", i64 = "I64", i32 = "I32", i8 = "I8", u64 =
+            "U64", u32 = "U32", u8 = "U8"
 
         /// Bytes per element.
         var size: Int {
@@ -39,11 +40,14 @@ struct SafeTensors {
     init(file: String, bytes: FileBytes) throws(BundleError) {
         self.file = file
         self.bytes = bytes
-        guard bytes.count >= 8 else { throw BundleError(file: file, expected: "an 8-byte header length", found: "\(bytes.count) bytes") }
+        guard bytes.count >= 8 else {
+            throw BundleError(file: file, expected: "an 8-byte header length", found: "\(bytes.count) bytes")
+        }
         let length = bytes.withElements(UInt64.self, in: 0..<8) { UInt64(littleEndian: $0[0]) }
         guard length <= UInt64(Self.headerMaximum), Int(length) <= bytes.count - 8 else {
             throw BundleError(
-                file: file, expected: "a header of at most \(min(Self.headerMaximum, bytes.count - 8)) bytes", found: "\(length)")
+                file: file, expected: "a header of at most \(min(Self.headerMaximum, bytes.count - 8)) bytes",
+                found: "\(length)")
         }
         let dataStart = 8 + Int(length)
         let header: JSONValue
@@ -54,11 +58,14 @@ struct SafeTensors {
             throw BundleError(file: file, expected: "a JSON object as header", found: header.typeName)
         }
         guard object.members.count <= Self.tensorMaximum + 1 else {
-            throw BundleError(file: file, expected: "at most \(Self.tensorMaximum) tensors", found: "\(object.members.count)")
+            throw BundleError(
+                file: file, expected: "at most \(Self.tensorMaximum) tensors",
+                found: "\(object.members.count)")
         }
         var entries: [String: TensorEntry] = [:]
         for member in object.members where member.name != "__metadata__" {
-            entries[member.name] = try Self.entry(member.value, name: member.name, file: file, dataStart: dataStart, end: bytes.count)
+            entries[member.name] = try Self.entry(
+                member.value, name: member.name, file: file, dataStart: dataStart, end: bytes.count)
         }
         try Self.checkCoverage(entries, file: file, dataStart: dataStart, end: bytes.count)
         self.entries = entries
@@ -76,7 +83,9 @@ struct SafeTensors {
             let dimensions = try reader.array("shape", maximum: rankMaximum)
             let offsets = try reader.array("data_offsets", maximum: 2)
             try reader.finish()
-            guard let type = TensorEntry.DataType(rawValue: typeName) else { throw refuse("a dtype this format knows", typeName) }
+            guard let type = TensorEntry.DataType(rawValue: typeName) else {
+                throw refuse("a dtype this format knows", typeName)
+            }
             var shape: [Int] = []
             var size = type.size
             for dimension in dimensions {
@@ -87,10 +96,16 @@ struct SafeTensors {
                 size = product
             }
             guard offsets.count == 2 else { throw refuse("two data_offsets", "\(offsets.count)") }
-            let begin = try JSONObjectReader.integer(offsets[0], at: "data_offsets", in: 0...(end - dataStart))
-            let stop = try JSONObjectReader.integer(offsets[1], at: "data_offsets", in: begin...(end - dataStart))
-            guard stop - begin == size else { throw refuse("\(size) bytes for \(typeName) \(shape)", "\(stop - begin)") }
-            guard (dataStart + begin) % type.size == 0 else { throw refuse("alignment to \(type.size) bytes", "offset \(dataStart + begin)") }
+            let begin = try JSONObjectReader.integer(
+                offsets[0], at: "data_offsets", in: 0...(end - dataStart))
+            let stop = try JSONObjectReader.integer(
+                offsets[1], at: "data_offsets", in: begin...(end - dataStart))
+            guard stop - begin == size else {
+                throw refuse("\(size) bytes for \(typeName) \(shape)", "\(stop - begin)")
+            }
+            guard (dataStart + begin) % type.size == 0 else {
+                throw refuse("alignment to \(type.size) bytes", "offset \(dataStart + begin)")
+            }
             return TensorEntry(type: type, shape: shape, range: dataStart + begin..<dataStart + stop)
         } catch let error as BundleError {
             throw error
@@ -107,14 +122,20 @@ struct SafeTensors {
     ) throws(BundleError) {
         var at = dataStart
         let ordered = entries.sorted {
-            ($0.value.range.lowerBound, $0.value.range.upperBound, $0.key) < ($1.value.range.lowerBound, $1.value.range.upperBound, $1.key)
+            ($0.value.range.lowerBound, $0.value.range.upperBound, $0.key) < (
+                $1.value.range.lowerBound, $1.value.range.upperBound, $1.key
+            )
         }
         for (name, entry) in ordered {
             guard entry.range.lowerBound == at else {
-                throw BundleError(file: file, tensor: name, expected: "data from byte \(at)", found: "\(entry.range.lowerBound)")
+                throw BundleError(
+                    file: file, tensor: name, expected: "data from byte \(at)",
+                    found: "\(entry.range.lowerBound)")
             }
             at = entry.range.upperBound
         }
-        guard at == end else { throw BundleError(file: file, expected: "the end of the data at byte \(at)", found: "\(end)") }
+        guard at == end else {
+            throw BundleError(file: file, expected: "the end of the data at byte \(at)", found: "\(end)")
+        }
     }
 }

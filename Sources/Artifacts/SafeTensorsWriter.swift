@@ -8,7 +8,9 @@ public struct SafeTensorsWriter {
     public init() {}
 
     /// An F32 matrix of its own shape.
-    public mutating func add(_ name: String, _ matrix: Matrix) { add(name, floats: matrix.view.copy(), shape: [matrix.rows, matrix.columns]) }
+    public mutating func add(_ name: String, _ matrix: Matrix) {
+        add(name, floats: matrix.view.copy(), shape: [matrix.rows, matrix.columns])
+    }
 
     public mutating func add(_ name: String, floats: [Float], shape: [Int]) {
         tensors.append((name, .f32, shape, Self.littleEndian(floats.map(\.bitPattern))))
@@ -16,9 +18,15 @@ public struct SafeTensorsWriter {
     public mutating func add(_ name: String, doubles: [Double]) {
         tensors.append((name, .f64, [doubles.count], Self.littleEndian(doubles.map(\.bitPattern))))
     }
-    public mutating func add(_ name: String, unsigned32 values: [UInt32]) { tensors.append((name, .u32, [values.count], Self.littleEndian(values))) }
-    public mutating func add(_ name: String, unsigned64 values: [UInt64]) { tensors.append((name, .u64, [values.count], Self.littleEndian(values))) }
-    public mutating func add(_ name: String, bytes: [UInt8]) { tensors.append((name, .u8, [bytes.count], bytes)) }
+    public mutating func add(_ name: String, unsigned32 values: [UInt32]) {
+        tensors.append((name, .u32, [values.count], Self.littleEndian(values)))
+    }
+    public mutating func add(_ name: String, unsigned64 values: [UInt64]) {
+        tensors.append((name, .u64, [values.count], Self.littleEndian(values)))
+    }
+    public mutating func add(_ name: String, bytes: [UInt8]) {
+        tensors.append((name, .u8, [bytes.count], bytes))
+    }
 
     /// `<name>.bytes` and `<name>.offsets`.
     public mutating func add(_ name: String, strings: [String]) {
@@ -34,7 +42,9 @@ public struct SafeTensorsWriter {
 
     /// The file: header padded to a multiple of 8, data by falling alignment so that no padding is needed between tensors.
     public func file() -> [UInt8] {
-        let ordered = tensors.enumerated().sorted { ($1.element.type.size, $0.offset) < ($0.element.type.size, $1.offset) }.map(\.element)
+        let ordered = tensors.enumerated().sorted {
+            ($1.element.type.size, $0.offset) < ($0.element.type.size, $1.offset)
+        }.map(\.element)
         var header = JSONWriter(capacity: 64 * ordered.count)
         var offset = 0
         header.beginObject()
@@ -81,10 +91,13 @@ public struct SafeTensorsWriter {
 
 extension BundleTensors {
     /// Tensors made in memory: matrices by name; those with one row also under the shape of a vector.
-    public convenience init(matrices: [String: Matrix], vectors: [String: [Float]] = [:]) throws(BundleError) {
+    public convenience init(matrices: [String: Matrix], vectors: [String: [Float]] = [:]) throws(BundleError)
+    {
         var writer = SafeTensorsWriter()
         for (name, matrix) in matrices.sorted(by: { $0.key < $1.key }) { writer.add(name, matrix) }
-        for (name, vector) in vectors.sorted(by: { $0.key < $1.key }) { writer.add(name, floats: vector, shape: [vector.count]) }
+        for (name, vector) in vectors.sorted(by: { $0.key < $1.key }) {
+            writer.add(name, floats: vector, shape: [vector.count])
+        }
         try self.init(files: [("memory.safetensors", FileBytes(writer.file()))])
     }
 }

@@ -26,7 +26,9 @@ public struct StringList: Sendable {
     public var count: Int { offsets.count - 1 }
 
     /// The string at `index`; traps when out of range.
-    public subscript(index: Int) -> String { String(decoding: bytes[offsets[index]..<offsets[index + 1]], as: UTF8.self) }
+    public subscript(index: Int) -> String {
+        String(decoding: bytes[offsets[index]..<offsets[index + 1]], as: UTF8.self)
+    }
 
     /// The UTF-8 bytes of the string at `index`.
     public func utf8(_ index: Int) -> ArraySlice<UInt8> { bytes[offsets[index]..<offsets[index + 1]] }

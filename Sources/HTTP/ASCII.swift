@@ -9,6 +9,9 @@ enum ASCII {
     static let comma: UInt8 = 0x2C
     static let slash: UInt8 = 0x2F
     static let questionMark: UInt8 = 0x3F
+    static let dot: UInt8 = 0x2E
+    static let leftBracket: UInt8 = 0x5B
+    static let rightBracket: UInt8 = 0x5D
     static let asterisk: UInt8 = 0x2A
 
     /// tchar: letters, digits and !#$%&'*+-.^_`|~
@@ -17,10 +20,16 @@ enum ASCII {
         contains(byte, low: 0x03FF_6CFA_0000_0000, high: 0x57FF_FFFF_C7FF_FFFE)
     }
 
-    /// What a Host value may hold: unreserved, sub-delims, "%", ":" and brackets.
+    /// What a host name may hold: unreserved, sub-delims and "%".
     @inline(__always)
-    static func isHost(_ byte: UInt8) -> Bool {
-        contains(byte, low: 0x2FFF_7FF2_0000_0000, high: 0x47FF_FFFE_AFFF_FFFE)
+    static func isHostName(_ byte: UInt8) -> Bool {
+        contains(byte, low: 0x2BFF_7FF2_0000_0000, high: 0x47FF_FFFE_87FF_FFFE)
+    }
+
+    /// What an IPv6 address may hold.
+    @inline(__always)
+    static func isHexadecimalOrColonOrDot(_ byte: UInt8) -> Bool {
+        hexadecimal(byte) != nil || byte == colon || byte == dot
     }
 
     /// What a request target may hold: visible characters except "#".

@@ -62,7 +62,8 @@ struct ChunkedDecoder {
                 return nil
             }
             extensionBytes += 1
-            return ASCII.isFieldValue(byte) && extensionBytes <= limits.chunkExtensionBytesMax ? nil : .malformedChunk
+            return ASCII.isFieldValue(byte) && extensionBytes <= limits.chunkExtensionBytesMax
+                ? nil : .malformedChunk
         case .sizeLineFeed:
             state = remaining > 0 ? .data : .trailerStart
             return byte == ASCII.lineFeed ? nil : .malformedChunk

@@ -27,7 +27,9 @@ extension Connection {
         while written < pipeline.count, let response = pipeline[written].response {
             var form = pipeline[written].form
             let isLast = written + 1 == pipeline.count
-            if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput { form.closes = true }
+            if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput {
+                form.closes = true
+            }
             if output.isEmpty { loop.lendOutput(&output) }
             let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
             if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
@@ -46,7 +48,9 @@ extension Connection {
         }
         if owesContinue, pipeline.isEmpty {
             owesContinue = false
-            if parser.isInBody, parser.bodyByteCount == 0 { output.append(contentsOf: HTTP1Writer.continueLine) }
+            if parser.isInBody, parser.bodyByteCount == 0 {
+                output.append(contentsOf: HTTP1Writer.continueLine)
+            }
         }
     }
 
@@ -95,7 +99,9 @@ extension Connection {
     private func setTimer(_ loop: EventLoop) {
         deadline = nextDeadline(loop)
         guard deadline != .max else { return }
-        if loop.timers.tick(for: deadline) < timerTick { timerTick = loop.timers.set(key, deadline: deadline) }
+        if loop.timers.tick(for: deadline) < timerTick {
+            timerTick = loop.timers.set(key, deadline: deadline)
+        }
     }
 
     private var isMidHead: Bool { phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput }
@@ -108,7 +114,7 @@ extension Connection {
         guard phase == .open else { return next }
         if parser.isInBody {
             next = min(next, bodyDeadline(loop))
-        } else if isMidHead || requestCount == 0 {
+        } else if isMidHead || requestCount == 0 && !loop.isDraining {
             next = min(next, (requestStartedAt ?? idleSince) &+ times.head)
         } else if pipeline.isEmpty, unsentByteCount == 0, !hasUnparsedInput {
             next = min(next, idleSince &+ times.idle)
@@ -136,7 +142,7 @@ extension Connection {
                 loop.counters.timeouts.increase()
                 return close(loop)
             }
-            guard parser.isInBody || isMidHead else { return close(loop) }
+            guard phase == .open, parser.isInBody || isMidHead else { return close(loop) }
             fail(.requestTimeout, loop)
         }
         loop.touch(self)

@@ -74,7 +74,8 @@ final class Connection {
 
     /// Back-pressure: while answers wait for handlers or for the peer, no further request is begun.
     private func isPaused(_ limits: HTTPLimits) -> Bool {
-        (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax) && !parser.isInBody
+        (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
+            && !parser.isInBody
     }
 
     /// True when `advance` would find something to do.
@@ -207,6 +208,7 @@ final class Connection {
         owesContinue = false
         lingers = true
         phase = .finishing
-        pipeline.append(PendingAnswer(form: .init(closes: true), response: loop.settings.errorResponse(error)))
+        pipeline.append(
+            PendingAnswer(form: .init(closes: true), response: loop.settings.errorResponse(error)))
     }
 }

@@ -200,7 +200,9 @@ final class EventLoop {
 
     private func connection(_ key: UInt64) -> Connection? {
         let slot = Int(key & 0xFFFF_FFFF)
-        guard slot < connections.count, let connection = connections[slot], connection.key == key else { return nil }
+        guard slot < connections.count, let connection = connections[slot], connection.key == key else {
+            return nil
+        }
         return connection
     }
 
@@ -242,7 +244,11 @@ final class EventLoop {
         let descriptor = socket.descriptor
         let connection = Connection(key: key, socket: socket, peer: peer, limits: settings.limits, now: now)
         connection.isRefused = !isAdmitted
-        if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
+        if slot == connections.count {
+            connections.append(connection)
+        } else {
+            connections[slot] = connection
+        }
         openCount += 1
         if !isAdmitted { refusedCount += 1 }
         counters.connectionsOpen.store(openCount, ordering: .relaxed)

@@ -38,10 +38,14 @@ struct HTTP1Head {
         if scanned == 0, bytes.count > 0, !ASCII.isToken(bytes[0]) { return .failure(.malformedRequestLine) }
         while true {
             while scanned < bytes.count, bytes[scanned] != ASCII.lineFeed { scanned += 1 }
-            if let failure = exceededLimit(end: min(scanned, bytes.count), limits) { return .failure(failure) }
+            if let failure = exceededLimit(end: min(scanned, bytes.count), limits) {
+                return .failure(failure)
+            }
             guard scanned < bytes.count else { return .partial }
             let end = scanned - 1
-            guard end >= lineStart, bytes[end] == ASCII.carriageReturn else { return .failure(.malformedLineEnd) }
+            guard end >= lineStart, bytes[end] == ASCII.carriageReturn else {
+                return .failure(.malformedLineEnd)
+            }
             let line = lineStart..<end
             scanned += 1
             lineStart = scanned
@@ -101,7 +105,7 @@ struct HTTP1Head {
         }
         let isVersion =
             version.count == 8 && version.extracting(0..<5).equals("HTTP/") && ASCII.isDigit(version[5])
-            && version[6] == 0x2E && ASCII.isDigit(version[7])
+            && version[6] == ASCII.dot && ASCII.isDigit(version[7])
         return isVersion ? .unknownVersion : .malformedRequestLine
     }
 
@@ -117,10 +121,9 @@ struct HTTP1Head {
             start += authority
             let hostStart = start
             while start < target.upperBound, bytes[start] != ASCII.slash, bytes[start] != ASCII.questionMark {
-                guard ASCII.isHost(bytes[start]) else { return .malformedTarget }
                 start += 1
             }
-            guard start > hostStart else { return .malformedTarget }
+            guard bytes.extracting(hostStart..<start).isHost else { return .malformedTarget }
         }
         var end = start
         while end < target.upperBound, bytes[end] != ASCII.questionMark { end += 1 }
@@ -164,7 +167,7 @@ struct HTTP1Head {
         case 4 where name.equalsIgnoringCase("host"):
             hosts += 1
             guard hosts == 1 else { return .malformedHost }
-            for position in value.indices where !ASCII.isHost(value[position]) { return .malformedHost }
+            guard value.isHost else { return .malformedHost }
         case 6 where name.equalsIgnoringCase("expect"):
             guard value.equalsIgnoringCase("100-continue") else { return .unknownExpectation }
             expectsContinue = true
@@ -193,7 +196,8 @@ struct HTTP1Head {
             isLastChunked = token.equalsIgnoringCase("chunked")
             if isLastChunked { chunked += 1 }
         }
-        return chunked == 1 && isLastChunked && codings > 1 ? .unknownTransferCoding : .malformedTransferEncoding
+        return chunked == 1 && isLastChunked && codings > 1
+            ? .unknownTransferCoding : .malformedTransferEncoding
     }
 
     private func checkWhole() -> HTTPProtocolError? {
@@ -212,6 +216,25 @@ extension Span<UInt8> {
         let other = text.utf8.span
         guard other.count == count else { return false }
         for position in indices where self[position] != other[position] { return false }
+        return true
+    }
+
+    /// `host [":" port]` of RFC 3986 §3.2, the host not empty: an address in brackets, or a name.
+    var isHost: Bool {
+        guard count > 0 else { return false }
+        var position = 0
+        if self[0] == ASCII.leftBracket {
+            position = 1
+            while position < count, ASCII.isHexadecimalOrColonOrDot(self[position]) { position += 1 }
+            guard position > 1, position < count, self[position] == ASCII.rightBracket else { return false }
+            position += 1
+        } else {
+            while position < count, ASCII.isHostName(self[position]) { position += 1 }
+            guard position > 0 else { return false }
+        }
+        if position == count { return true }
+        guard self[position] == ASCII.colon else { return false }
+        for digit in position + 1..<count where !ASCII.isDigit(self[digit]) { return false }
         return true
     }
 

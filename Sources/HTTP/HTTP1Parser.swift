@@ -96,11 +96,11 @@ struct HTTP1Parser {
             continueIsDue = head.expectsContinue && !head.isHTTP10
         }
         request = HTTPRequest(
-            method: Self.method(copy, head.method),
+            method: String(decoding: copy[head.method], as: UTF8.self),
             path: head.path.isEmpty ? "/" : String(decoding: copy[head.path], as: UTF8.self),
             query: head.query.map { String(decoding: copy[$0], as: UTF8.self) },
-            headers: HTTPHeaders(head: copy, fields: head.fields), body: [], peer: "", isLoopback: false,
-            receivedAt: 0, isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
+            headers: HTTPHeaders(head: copy, fields: head.fields), peer: "", isLoopback: false,
+            isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
         return nil
     }
 
@@ -110,9 +110,5 @@ struct HTTP1Parser {
         let limits = limits
         self = HTTP1Parser(limits: limits)
         return .request(finished)
-    }
-
-    private static func method(_ bytes: [UInt8], _ range: Range<Int>) -> String {
-        String(decoding: bytes[range], as: UTF8.self)
     }
 }

@@ -56,7 +56,8 @@ enum HTTP1Writer {
         let time = Int(bounded % 86_400)
         let (year, month, day) = civil(days: days)
         let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][days % 7]
-        let name = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][month - 1]
+        let name = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][
+            month - 1]
         var field = Array("Date: \(weekday), ".utf8)
         appendTwoDigits(day, to: &field)
         field.append(" \(name) ")

@@ -13,9 +13,23 @@ public struct HTTPHeaders: Sendable {
     private let head: [UInt8]
     private let fields: [Field]
 
-    init(head: [UInt8] = [], fields: [Field] = []) {
+    init(head: [UInt8], fields: [Field]) {
         self.head = head
         self.fields = fields
+    }
+
+    /// Fields that no peer has sent: for tests and calls within the process.
+    public init(_ fields: [(name: String, value: String)]) {
+        var head: [UInt8] = []
+        var places: [Field] = []
+        for (name, value) in fields {
+            let start = head.count
+            head.append(contentsOf: name.utf8)
+            let middle = head.count
+            head.append(contentsOf: value.utf8)
+            places.append(Field(nameStart: start, nameEnd: middle, valueStart: middle, valueEnd: head.count))
+        }
+        self.init(head: head, fields: places)
     }
 
     /// Number of fields.
@@ -41,7 +55,9 @@ public struct HTTPHeaders: Sendable {
         fields.map { (string($0.nameStart, $0.nameEnd), string($0.valueStart, $0.valueEnd)) }
     }
 
-    private func string(_ start: Int, _ end: Int) -> String { String(decoding: head[start..<end], as: UTF8.self) }
+    private func string(_ start: Int, _ end: Int) -> String {
+        String(decoding: head[start..<end], as: UTF8.self)
+    }
 
     private func matches(_ field: Field, _ name: String) -> Bool {
         head.span.extracting(field.nameStart..<field.nameEnd).equalsIgnoringCase(name)

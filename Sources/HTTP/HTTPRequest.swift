@@ -20,4 +20,23 @@ public struct HTTPRequest: Sendable {
     public var isKeepAlive: Bool
     /// True for HTTP/1.0.
     public var isHTTP10: Bool
+
+    /// A request that no peer has sent: for tests and calls within the process.
+    public init(
+        method: String, path: String, query: String? = nil, headers: HTTPHeaders = HTTPHeaders([]),
+        body: [UInt8] = [],
+        peer: String = "127.0.0.1", isLoopback: Bool = true, receivedAt: UInt64 = 0, isKeepAlive: Bool = true,
+        isHTTP10: Bool = false
+    ) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.peer = peer
+        self.isLoopback = isLoopback
+        self.receivedAt = receivedAt
+        self.isKeepAlive = isKeepAlive
+        self.isHTTP10 = isHTTP10
+    }
 }

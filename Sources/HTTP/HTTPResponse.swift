@@ -20,8 +20,10 @@ public struct HTTPResponse: Sendable {
     /// The minimal problem document (RFC 9457) for an error of the HTTP layer.
     public static func problem(_ error: HTTPProtocolError) -> HTTPResponse {
         let title = HTTP1Writer.reasonPhrase(error.status)
-        let text = #"{"type":"about:blank","title":"\#(title)","status":\#(error.status),"detail":"\#(error.detail)"}"#
+        let text =
+            #"{"type":"about:blank","title":"\#(title)","status":\#(error.status),"detail":"\#(error.detail)"}"#
         return HTTPResponse(
-            status: error.status, headers: [("Content-Type", "application/problem+json")], body: Array(text.utf8))
+            status: error.status, headers: [("Content-Type", "application/problem+json")],
+            body: Array(text.utf8))
     }
 }

@@ -39,7 +39,9 @@ struct Poller: ~Copyable {
     func addListener(_ fd: Int32, key: UInt64) throws(IOError) { try add(fd, CLinux_EPOLLIN, key) }
 
     /// Reports each signal once; the descriptor need not be read.
-    func addWakeUp(_ fd: Int32, key: UInt64) throws(IOError) { try add(fd, CLinux_EPOLLIN | CLinux_EPOLLET, key) }
+    func addWakeUp(_ fd: Int32, key: UInt64) throws(IOError) {
+        try add(fd, CLinux_EPOLLIN | CLinux_EPOLLET, key)
+    }
 
     func remove(_ fd: Int32) { _ = CLinux_epoll_remove(descriptor, fd) }
 

@@ -64,7 +64,8 @@ struct Timers {
 
     private func nextTick() -> UInt64 {
         guard count > 0 else { return .max }
-        for step in 1...UInt64(Self.slotCount) where !slots[Int((current + step) % UInt64(Self.slotCount))].isEmpty {
+        for step in 1...UInt64(Self.slotCount)
+        where !slots[Int((current + step) % UInt64(Self.slotCount))].isEmpty {
             return current + step
         }
         return .max

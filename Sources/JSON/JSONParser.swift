@@ -29,7 +29,9 @@ public struct JSONParser {
     private var current: UInt8 { at < bytes.count ? bytes[at] : 0 }
 
     private mutating func skipSpace() {
-        while at < bytes.count, case let b = bytes[at], b == 0x20 || b == 0x0A || b == 0x0D || b == 0x09 { at += 1 }
+        while at < bytes.count, case let b = bytes[at], b == 0x20 || b == 0x0A || b == 0x0D || b == 0x09 {
+            at += 1
+        }
     }
 
     // Recursion is bounded by `depthMaximum`, which is checked before each descent.
@@ -51,7 +53,9 @@ public struct JSONParser {
         }
     }
 
-    private mutating func literal(_ text: StaticString, _ value: JSONValue) throws(JSONSyntaxError) -> JSONValue {
+    private mutating func literal(_ text: StaticString, _ value: JSONValue) throws(JSONSyntaxError)
+        -> JSONValue
+    {
         for expected in text.description.utf8 {
             if current != expected { throw error("no JSON value begins here") }
             at += 1
@@ -81,7 +85,9 @@ public struct JSONParser {
         if current == UInt8(ascii: "}") { at += 1; return JSONObject(members) }
         while true {
             skipSpace()
-            guard current == UInt8(ascii: "\"") else { throw error(at < bytes.count ? "expected a member name" : "unexpected end") }
+            guard current == UInt8(ascii: "\"") else {
+                throw error(at < bytes.count ? "expected a member name" : "unexpected end")
+            }
             let start = at
             let name = try string()
             // A set costs more than a few comparisons: it is filled only from the ninth member on.
@@ -94,7 +100,9 @@ public struct JSONParser {
             }
             if !isNew { at = start; throw error("duplicate member name") }
             skipSpace()
-            guard current == UInt8(ascii: ":") else { throw error(at < bytes.count ? "expected :" : "unexpected end") }
+            guard current == UInt8(ascii: ":") else {
+                throw error(at < bytes.count ? "expected :" : "unexpected end")
+            }
             at += 1
             members.append((name, try value(depth: depth)))
             skipSpace()
@@ -114,7 +122,9 @@ extension JSONParser {
         while at < bytes.count {
             switch bytes[at] {
             case UInt8(ascii: "\""):
-                guard let text = String(validating: bytes[start..<at], as: UTF8.self) else { throw error("invalid UTF-8 before here") }
+                guard let text = String(validating: bytes[start..<at], as: UTF8.self) else {
+                    throw error("invalid UTF-8 before here")
+                }
                 at += 1
                 return text
             case UInt8(ascii: "\\"): return try escapedString(from: start)
@@ -132,7 +142,9 @@ extension JSONParser {
             let byte = bytes[at]
             switch byte {
             case UInt8(ascii: "\""):
-                guard let whole = String(validating: text, as: UTF8.self) else { throw error("invalid UTF-8 before here") }
+                guard let whole = String(validating: text, as: UTF8.self) else {
+                    throw error("invalid UTF-8 before here")
+                }
                 at += 1
                 return whole
             case UInt8(ascii: "\\"):
@@ -236,7 +248,9 @@ extension JSONParser {
         if isInteger, digits <= 18 { return .integer(isNegative ? -Int64(mantissa) : Int64(mantissa)) }
         // Clinger's fast path: both factors are exact doubles, so that one rounding gives the nearest double.
         if digits <= 15, exponent >= -22, exponent <= 22 {
-            let value = exponent < 0 ? Double(mantissa) / Self.powers[-exponent] : Double(mantissa) * Self.powers[exponent]
+            let value =
+                exponent < 0
+                ? Double(mantissa) / Self.powers[-exponent] : Double(mantissa) * Self.powers[exponent]
             return .number(isNegative ? -value : value)
         }
         let text = String(decoding: bytes[start..<at], as: UTF8.self)
@@ -261,6 +275,7 @@ extension JSONParser {
     }
 
     private static let powers: [Double] = [
-        1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+        1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+        1e19, 1e20, 1e21, 1e22,
     ]
 }

@@ -58,20 +58,28 @@ public struct JSONObjectReader {
 
     /// - Throws: `.unknownField` when a member was never read.
     public func finish() throws(JSONSchemaError) {
-        if let name = unread.first { throw JSONSchemaError(.unknownField, pointer(to: name), "unknown field") }
+        if let name = unread.first {
+            throw JSONSchemaError(.unknownField, pointer(to: name), "unknown field")
+        }
     }
 
-    public mutating func optionalString(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576) throws(JSONSchemaError) -> String? {
+    public mutating func optionalString(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576)
+        throws(JSONSchemaError) -> String?
+    {
         guard let value = value(name) else { return nil }
         return try Self.string(value, at: pointer(to: name), bytes: range)
     }
 
-    public mutating func optionalInteger(_ name: String, in range: ClosedRange<Int>) throws(JSONSchemaError) -> Int? {
+    public mutating func optionalInteger(_ name: String, in range: ClosedRange<Int>) throws(JSONSchemaError)
+        -> Int?
+    {
         guard let value = value(name) else { return nil }
         return try Self.integer(value, at: pointer(to: name), in: range)
     }
 
-    public mutating func optionalNumber(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError) -> Double? {
+    public mutating func optionalNumber(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError)
+        -> Double?
+    {
         guard let value = value(name) else { return nil }
         return try Self.number(value, at: pointer(to: name), in: range)
     }
@@ -79,7 +87,8 @@ public struct JSONObjectReader {
     public mutating func optionalBoolean(_ name: String) throws(JSONSchemaError) -> Bool? {
         guard let value = value(name) else { return nil }
         guard case .boolean(let boolean) = value else {
-            throw JSONSchemaError(.wrongType, pointer(to: name), "expected a boolean, found \(value.typeName)")
+            throw JSONSchemaError(
+                .wrongType, pointer(to: name), "expected a boolean, found \(value.typeName)")
         }
         return boolean
     }
@@ -91,7 +100,8 @@ public struct JSONObjectReader {
             throw JSONSchemaError(.wrongType, pointer(to: name), "expected an array, found \(value.typeName)")
         }
         if elements.count > maximum {
-            throw JSONSchemaError(.outOfRange, pointer(to: name), "\(elements.count) elements, at most \(maximum)")
+            throw JSONSchemaError(
+                .outOfRange, pointer(to: name), "\(elements.count) elements, at most \(maximum)")
         }
         return elements
     }
@@ -103,11 +113,15 @@ public struct JSONObjectReader {
 
     /// `found`, or `.missing` when it is nil.
     public func required<Value>(_ name: String, _ found: Value?) throws(JSONSchemaError) -> Value {
-        guard let found else { throw JSONSchemaError(.missing, pointer(to: name), "required field is missing") }
+        guard let found else {
+            throw JSONSchemaError(.missing, pointer(to: name), "required field is missing")
+        }
         return found
     }
 
-    public mutating func string(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576) throws(JSONSchemaError) -> String {
+    public mutating func string(_ name: String, bytes range: ClosedRange<Int> = 0...1_048_576)
+        throws(JSONSchemaError) -> String
+    {
         try required(name, try optionalString(name, bytes: range))
     }
 
@@ -115,7 +129,9 @@ public struct JSONObjectReader {
         try required(name, try optionalInteger(name, in: range))
     }
 
-    public mutating func number(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError) -> Double {
+    public mutating func number(_ name: String, in range: ClosedRange<Double>) throws(JSONSchemaError)
+        -> Double
+    {
         try required(name, try optionalNumber(name, in: range))
     }
 
@@ -128,10 +144,13 @@ public struct JSONObjectReader {
     }
 
     /// A string of the named values.
-    public mutating func choice<Value>(_ name: String, _ choices: [(String, Value)]) throws(JSONSchemaError) -> Value {
+    public mutating func choice<Value>(_ name: String, _ choices: [(String, Value)]) throws(JSONSchemaError)
+        -> Value
+    {
         let text = try string(name)
         guard let choice = choices.first(where: { $0.0 == text }) else {
-            throw JSONSchemaError(.outOfRange, pointer(to: name), "expected one of " + choices.map(\.0).joined(separator: ", "))
+            throw JSONSchemaError(
+                .outOfRange, pointer(to: name), "expected one of " + choices.map(\.0).joined(separator: ", "))
         }
         return choice.1
     }
@@ -145,12 +164,16 @@ public struct JSONObjectReader {
             throw JSONSchemaError(.wrongType, pointer, "expected a string, found \(value.typeName)")
         }
         guard range.contains(text.utf8.count) else {
-            throw JSONSchemaError(.outOfRange, pointer, "\(text.utf8.count) bytes, expected \(range.lowerBound) to \(range.upperBound)")
+            throw JSONSchemaError(
+                .outOfRange, pointer,
+                "\(text.utf8.count) bytes, expected \(range.lowerBound) to \(range.upperBound)")
         }
         return text
     }
 
-    public static func integer(_ value: JSONValue, at pointer: String, in range: ClosedRange<Int>) throws(JSONSchemaError) -> Int {
+    public static func integer(_ value: JSONValue, at pointer: String, in range: ClosedRange<Int>)
+        throws(JSONSchemaError) -> Int
+    {
         guard case .integer(let integer) = value else {
             throw JSONSchemaError(.wrongType, pointer, "expected an integer, found \(value.typeName)")
         }
@@ -160,7 +183,9 @@ public struct JSONObjectReader {
         return found
     }
 
-    public static func number(_ value: JSONValue, at pointer: String, in range: ClosedRange<Double>) throws(JSONSchemaError) -> Double {
+    public static func number(_ value: JSONValue, at pointer: String, in range: ClosedRange<Double>)
+        throws(JSONSchemaError) -> Double
+    {
         let number: Double
         switch value {
         case .integer(let integer): number = Double(integer)

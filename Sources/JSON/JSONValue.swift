@@ -35,7 +35,8 @@ public struct JSONObject: Sendable, Equatable {
     public subscript(name: String) -> JSONValue? { members.first { $0.name == name }?.value }
 
     public static func == (a: JSONObject, b: JSONObject) -> Bool {
-        a.members.count == b.members.count && zip(a.members, b.members).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+        a.members.count == b.members.count
+            && zip(a.members, b.members).allSatisfy { $0.name == $1.name && $0.value == $1.value }
     }
 }
 

@@ -87,7 +87,9 @@ public struct JSONWriter {
             case 0x0A: bytes.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "n")])
             case 0..<0x20, 0x7F:
                 bytes.append(contentsOf: "\\u00".utf8)
-                for nibble in [byte >> 4, byte & 15] { bytes.append(nibble < 10 ? nibble + 0x30 : nibble + 0x57) }
+                for nibble in [byte >> 4, byte & 15] {
+                    bytes.append(nibble < 10 ? nibble + 0x30 : nibble + 0x57)
+                }
             default: bytes.append(byte)
             }
         }

@@ -24,7 +24,9 @@ extension MutableMatrixView {
     public func sigmoid() { for row in 0..<rows { unsafe CKernels_sigmoid(pointer(row: row), columns) } }
 
     /// Multiplies by `factor`, in place.
-    public func scale(by factor: Float) { for row in 0..<rows { unsafe CKernels_scale(factor, pointer(row: row), columns) } }
+    public func scale(by factor: Float) {
+        for row in 0..<rows { unsafe CKernels_scale(factor, pointer(row: row), columns) }
+    }
 
     /// Copies row `source` of `from` over row `row`; traps unless both have the same number of columns.
     public func copyRow(_ row: Int, from: MatrixView, row source: Int) {
@@ -45,7 +47,8 @@ extension MutableMatrixView {
 
     /// self = a ∘ b; all of one shape.
     public func multiply(_ a: MatrixView, _ b: MatrixView) {
-        precondition(a.rows == rows && b.rows == rows && a.columns == columns && b.columns == columns, "shapes differ")
+        precondition(
+            a.rows == rows && b.rows == rows && a.columns == columns && b.columns == columns, "shapes differ")
         for row in 0..<rows {
             unsafe CKernels_multiply(a.pointer(row: row), b.pointer(row: row), pointer(row: row), columns)
         }
@@ -59,11 +62,13 @@ extension MutableMatrixView {
 
     /// The DCN-V2 cross step x += x0 ∘ (product + bias), rows of one width; `bias` [1, columns] (Wang et al. 2020, eq. 1).
     public func cross(x0: MatrixView, product: MatrixView, bias: Matrix) {
-        precondition(x0.rows == rows && product.rows == rows && x0.columns == columns && product.columns == columns
-            && bias.columns == columns, "shapes differ")
+        precondition(
+            x0.rows == rows && product.rows == rows && x0.columns == columns && product.columns == columns
+                && bias.columns == columns, "shapes differ")
         for row in 0..<rows {
             unsafe CKernels_cross(
-                x0.pointer(row: row), product.pointer(row: row), bias.view.pointer(row: 0), pointer(row: row), columns)
+                x0.pointer(row: row), product.pointer(row: row), bias.view.pointer(row: 0), pointer(row: row),
+                columns)
         }
     }
 
@@ -74,7 +79,9 @@ extension MutableMatrixView {
         precondition(count >= 0 && count <= columns, "\(count) of \(columns) columns")
         let p = unsafe pointer(row: row)
         if let bias {
-            precondition(biasColumn >= 0 && biasColumn + count <= bias.columns, "bias columns \(biasColumn)+\(count) of \(bias.columns)")
+            precondition(
+                biasColumn >= 0 && biasColumn + count <= bias.columns,
+                "bias columns \(biasColumn)+\(count) of \(bias.columns)")
             unsafe CKernels_silu_attention(p, bias.pointer(row: 0) + biasColumn, scale, count)
         } else {
             unsafe CKernels_silu_attention(p, nil, scale, count)
@@ -104,12 +111,17 @@ extension MutableMatrixView {
 /// Layer normalisation of every row with the population variance; `weight` and `bias` are [1, columns] or absent.
 ///
 /// `x` and `y` have one shape and may be the same rows.
-public func layerNorm(_ x: MatrixView, weight: Matrix? = nil, bias: Matrix? = nil, epsilon: Float, into y: MutableMatrixView) {
+public func layerNorm(
+    _ x: MatrixView, weight: Matrix? = nil, bias: Matrix? = nil, epsilon: Float, into y: MutableMatrixView
+) {
     precondition(x.rows == y.rows && x.columns == y.columns, "shapes differ")
-    precondition((weight?.columns ?? x.columns) == x.columns && (bias?.columns ?? x.columns) == x.columns, "affine shape")
+    precondition(
+        (weight?.columns ?? x.columns) == x.columns && (bias?.columns ?? x.columns) == x.columns,
+        "affine shape")
     for row in 0..<x.rows {
         unsafe CKernels_layer_norm(
-            x.pointer(row: row), weight?.view.pointer(row: 0), bias?.view.pointer(row: 0), epsilon, y.pointer(row: row), x.columns)
+            x.pointer(row: row), weight?.view.pointer(row: 0), bias?.view.pointer(row: 0), epsilon,
+            y.pointer(row: row), x.columns)
     }
 }
 

@@ -9,12 +9,15 @@ private let pinned: Void = openblas_set_num_threads(1)
 ///
 /// Shapes: `a` [m, k]; `b` [k, n], or [n, k] when `transposingB`; `c` [m, n]. Traps on a mismatch. No allocation.
 public func gemm(
-    _ a: MatrixView, _ b: MatrixView, transposingB: Bool = false, alpha: Float = 1, beta: Float = 0, into c: MutableMatrixView
+    _ a: MatrixView, _ b: MatrixView, transposingB: Bool = false, alpha: Float = 1, beta: Float = 0,
+    into c: MutableMatrixView
 ) {
     let m = a.rows
     let k = a.columns
     let n = transposingB ? b.rows : b.columns
-    precondition((transposingB ? b.columns : b.rows) == k, "inner dimensions \(k) and \(transposingB ? b.columns : b.rows)")
+    precondition(
+        (transposingB ? b.columns : b.rows) == k,
+        "inner dimensions \(k) and \(transposingB ? b.columns : b.rows)")
     precondition(c.rows == m && c.columns == n, "result [\(c.rows), \(c.columns)] for [\(m), \(n)]")
     guard m > 0, n > 0 else { return }
     guard k > 0 else { return c.scale(by: beta) }

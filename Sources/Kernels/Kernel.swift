@@ -17,5 +17,7 @@ public enum Kernel {
         set { CKernels_set_level(newValue.rawValue) }
     }
 
-    @unsafe static func isFinite(_ x: UnsafePointer<Float>, _ count: Int) -> Bool { unsafe CKernels_all_finite(x, count) != 0 }
+    @unsafe static func isFinite(_ x: UnsafePointer<Float>, _ count: Int) -> Bool {
+        unsafe CKernels_all_finite(x, count) != 0
+    }
 }

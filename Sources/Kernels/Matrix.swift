@@ -27,7 +27,9 @@
     public let columns: Int
 
     /// A matrix whose memory `fill` writes, row by row end to end, `rows · columns` floats.
-    public init<E: Error>(rows: Int, columns: Int, fill: (inout MutableSpan<Float>) throws(E) -> Void) throws(E) {
+    public init<E: Error>(rows: Int, columns: Int, fill: (inout MutableSpan<Float>) throws(E) -> Void)
+        throws(E)
+    {
         precondition(rows >= 0 && columns >= 0, "shape [\(rows), \(columns)]")
         storage = FloatStorage(count: rows * columns)
         self.rows = rows
@@ -88,7 +90,8 @@
 
     /// A rectangle; traps when out of range.
     public func view(rows range: Range<Int>, columns columnRange: Range<Int>) -> MutableMatrixView {
-        MutableMatrixView(MatrixView(storage, stride: columns, limit: rows, rows: range, columns: columnRange))
+        MutableMatrixView(
+            MatrixView(storage, stride: columns, limit: rows, rows: range, columns: columnRange))
     }
 
     /// One element; traps when out of range.
@@ -111,7 +114,8 @@
 
     init(_ storage: FloatStorage, stride: Int, limit: Int, rows: Range<Int>, columns: Range<Int>) {
         precondition(rows.lowerBound >= 0 && rows.upperBound <= limit, "rows \(rows) of \(limit)")
-        precondition(columns.lowerBound >= 0 && columns.upperBound <= stride, "columns \(columns) of \(stride)")
+        precondition(
+            columns.lowerBound >= 0 && columns.upperBound <= stride, "columns \(columns) of \(stride)")
         self.storage = storage
         unsafe base = storage.base + (rows.lowerBound * stride + columns.lowerBound)
         self.rows = rows.count
@@ -121,7 +125,9 @@
 
     /// One element; traps when out of range.
     public subscript(row: Int, column: Int) -> Float {
-        precondition(row >= 0 && row < rows && column >= 0 && column < columns, "[\(row), \(column)] of [\(rows), \(columns)]")
+        precondition(
+            row >= 0 && row < rows && column >= 0 && column < columns,
+            "[\(row), \(column)] of [\(rows), \(columns)]")
         return unsafe base[row * stride + column]
     }
 

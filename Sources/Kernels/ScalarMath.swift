@@ -29,7 +29,11 @@ public enum PackedFloat: Sendable {
         unsafe packed.withUnsafeBufferPointer { source in
             unsafe values.withUnsafeMutableBufferPointer { target in
                 guard let s = source.baseAddress, let t = target.baseAddress else { return }
-                if half { unsafe CKernels_from_half(s, t, source.count) } else { unsafe CKernels_from_bfloat(s, t, source.count) }
+                if half {
+                    unsafe CKernels_from_half(s, t, source.count)
+                } else {
+                    unsafe CKernels_from_bfloat(s, t, source.count)
+                }
             }
         }
     }

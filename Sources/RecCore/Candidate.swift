@@ -36,7 +36,8 @@ public struct Candidate: Sendable {
     /// The caller's own features of this candidate, over the item's attributes.
     public var features: FeatureValues
 
-    public init(row: Int, sources: CandidateSources, retrievalScore: Float = 0, features: FeatureValues = [:]) {
+    public init(row: Int, sources: CandidateSources, retrievalScore: Float = 0, features: FeatureValues = [:])
+    {
         self.row = row
         self.sources = sources
         self.retrievalScore = retrievalScore

@@ -27,9 +27,16 @@ struct Configuration: Equatable, Sendable {
     /// The table; `--help`, the environment, the file and the checks all read it.
     static let tunables: [Tunable] = [
         Tunable(name: "bundle", domain: .text(""), why: "folder of the model bundle to serve"),
+        Tunable(
+            name: "index_cache", domain: .text(""),
+            why: "folder for built indexes; by default .index inside the bundle"),
         Tunable(name: "host", domain: .text("127.0.0.1"), why: "IPv4 address to listen on; 0.0.0.0 for all"),
-        Tunable(name: "port", domain: .integer(default: 8080, range: 0...65535, unit: ""), why: "TCP port; 0 picks a free one and prints it"),
-        Tunable(name: "loops", domain: .integer(default: 1, range: 1...64, unit: "threads"), why: "threads that own sockets"),
+        Tunable(
+            name: "port", domain: .integer(default: 8080, range: 0...65535, unit: ""),
+            why: "TCP port; 0 picks a free one and prints it"),
+        Tunable(
+            name: "loops", domain: .integer(default: 1, range: 1...64, unit: "threads"),
+            why: "threads that own sockets"),
         Tunable(
             name: "compute_threads", domain: .integer(default: 0, range: 0...256, unit: "threads"),
             why: "threads that compute answers; 0 takes one per core"),
@@ -52,27 +59,40 @@ struct Configuration: Equatable, Sendable {
             name: "microbatch", domain: .integer(default: 64, range: 1...1024, unit: "items"),
             why: "candidates the sequence model scores at a time; changes no score"),
         Tunable(
-            name: "exact_below", domain: .integer(default: 10_000, range: 0...10_000_000, unit: "items"),
-            why: "catalogues smaller than this are searched exactly"),
-        Tunable(
-            name: "build_at_start_max", domain: .integer(default: 100_000, range: 0...1_000_000_000, unit: "items"),
+            name: "build_at_start_max",
+            domain: .integer(default: 100_000, range: 0...1_000_000_000, unit: "items"),
             why: "larger catalogues need an index made by `recserver build`"),
         Tunable(
             name: "verify_goldens", domain: .choice(default: "on", of: ["on", "off"]),
             why: "replay the bundle's goldens before it serves"),
         Tunable(
-            name: "connections_max", domain: .integer(default: 10_000, range: 1...1_000_000, unit: "connections"),
+            name: "connections_max",
+            domain: .integer(default: 10_000, range: 1...1_000_000, unit: "connections"),
             why: "open connections over all loops; beyond it 503 and close"),
-        Tunable(name: "body_max", domain: .integer(default: 1_048_576, range: 1024...67_108_864, unit: "bytes"), why: "largest request body; beyond it 413"),
-        Tunable(name: "header_timeout_ms", domain: .integer(default: 10_000, range: 10...600_000, unit: "ms"), why: "for a whole request head; beyond it 408"),
-        Tunable(name: "body_timeout_ms", domain: .integer(default: 30_000, range: 10...600_000, unit: "ms"), why: "for a whole request body; beyond it 408"),
-        Tunable(name: "write_timeout_ms", domain: .integer(default: 30_000, range: 10...600_000, unit: "ms"), why: "for a client to take its answer"),
-        Tunable(name: "idle_timeout_ms", domain: .integer(default: 60_000, range: 10...3_600_000, unit: "ms"), why: "between two requests of a connection"),
+        Tunable(
+            name: "body_max", domain: .integer(default: 1_048_576, range: 1024...67_108_864, unit: "bytes"),
+            why: "largest request body; beyond it 413"),
+        Tunable(
+            name: "header_timeout_ms", domain: .integer(default: 10_000, range: 10...600_000, unit: "ms"),
+            why: "for a whole request head; beyond it 408"),
+        Tunable(
+            name: "body_timeout_ms", domain: .integer(default: 30_000, range: 10...600_000, unit: "ms"),
+            why: "for a whole request body; beyond it 408"),
+        Tunable(
+            name: "write_timeout_ms", domain: .integer(default: 30_000, range: 10...600_000, unit: "ms"),
+            why: "for a client to take its answer"),
+        Tunable(
+            name: "idle_timeout_ms", domain: .integer(default: 60_000, range: 10...3_600_000, unit: "ms"),
+            why: "between two requests of a connection"),
         Tunable(
             name: "drain_delay_ms", domain: .integer(default: 0, range: 0...600_000, unit: "ms"),
             why: "after SIGTERM /readyz says 503 and serving goes on this long, so that balancers notice"),
-        Tunable(name: "drain_limit_ms", domain: .integer(default: 10_000, range: 0...600_000, unit: "ms"), why: "for requests in flight to finish after that"),
-        Tunable(name: "log_level", domain: .choice(default: "info", of: ["debug", "info", "warning", "error"]), why: "least level that is logged"),
+        Tunable(
+            name: "drain_limit_ms", domain: .integer(default: 10_000, range: 0...600_000, unit: "ms"),
+            why: "for requests in flight to finish after that"),
+        Tunable(
+            name: "log_level", domain: .choice(default: "info", of: ["debug", "info", "warning", "error"]),
+            why: "least level that is logged"),
     ]
 
     private var values: [String: String] = [:]
@@ -82,7 +102,8 @@ struct Configuration: Equatable, Sendable {
     ///   - environment: looks up a variable.
     ///   - arguments: `--flag value` or `--flag=value`.
     init(
-        file: (name: String, bytes: [UInt8])? = nil, environment: (String) -> String? = { _ in nil }, arguments: [String] = []
+        file: (name: String, bytes: [UInt8])? = nil, environment: (String) -> String? = { _ in nil },
+        arguments: [String] = []
     ) throws(Invalid) {
         if let file { try take(file: file) }
         for tunable in Self.tunables {
@@ -101,7 +122,9 @@ struct Configuration: Equatable, Sendable {
     var effective: [(name: String, value: String)] { Self.tunables.map { ($0.name, text($0.name)) } }
 
     private static func tunable(_ name: String) -> Tunable {
-        guard let tunable = tunables.first(where: { $0.name == name }) else { preconditionFailure("no tunable \(name)") }
+        guard let tunable = tunables.first(where: { $0.name == name }) else {
+            preconditionFailure("no tunable \(name)")
+        }
         return tunable
     }
 
@@ -118,11 +141,16 @@ struct Configuration: Equatable, Sendable {
         case .text: break
         case .integer(_, let range, let unit):
             guard let number = Int(value), range.contains(number) else {
-                throw Invalid(description: "\(origin): expected \(range.lowerBound) to \(range.upperBound) \(unit), found \"\(value)\"")
+                throw Invalid(
+                    description:
+                        "\(origin): expected \(range.lowerBound) to \(range.upperBound) \(unit), found \"\(value)\""
+                )
             }
         case .choice(_, let choices):
             guard choices.contains(value) else {
-                throw Invalid(description: "\(origin): expected one of \(choices.joined(separator: ", ")), found \"\(value)\"")
+                throw Invalid(
+                    description:
+                        "\(origin): expected one of \(choices.joined(separator: ", ")), found \"\(value)\"")
             }
         }
         values[tunable.name] = value
@@ -133,7 +161,9 @@ struct Configuration: Equatable, Sendable {
         do { document = try JSONParser.parse(file.bytes, depthMaximum: 2) } catch {
             throw Invalid(description: "\(file.name): \(error.description)")
         }
-        guard case .object(let object) = document else { throw Invalid(description: "\(file.name): expected a JSON object") }
+        guard case .object(let object) = document else {
+            throw Invalid(description: "\(file.name): expected a JSON object")
+        }
         for member in object.members {
             guard let tunable = Self.tunables.first(where: { $0.name == member.name }) else {
                 throw Invalid(description: "\(file.name): unknown setting \"\(member.name)\"")
@@ -141,7 +171,8 @@ struct Configuration: Equatable, Sendable {
             switch member.value {
             case .string(let text): try set(tunable, text, from: "\(file.name): \(member.name)")
             case .integer(let number): try set(tunable, String(number), from: "\(file.name): \(member.name)")
-            default: throw Invalid(description: "\(file.name): \(member.name): expected a string or an integer")
+            default:
+                throw Invalid(description: "\(file.name): \(member.name): expected a string or an integer")
             }
         }
     }
@@ -165,14 +196,18 @@ struct Configuration: Equatable, Sendable {
 
     /// The table for `--help`.
     static var help: String {
-        var lines = ["SETTINGS (flag, or RECSERVER_… in the environment, or a key of the --config file; later ones win: file, environment, flags)", ""]
+        var lines = [
+            "SETTINGS (flag, or RECSERVER_… in the environment, or a key of the --config file; later ones win: file, environment, flags)",
+            "",
+        ]
         for tunable in tunables {
             let domain =
                 switch tunable.domain {
                 case .text(let text): text.isEmpty ? "text" : "default \(text)"
                 case .integer(let number, let range, let unit):
                     "default \(number)\(unit.isEmpty ? "" : " " + unit), \(range.lowerBound) to \(range.upperBound)"
-                case .choice(let choice, let choices): "default \(choice), one of \(choices.joined(separator: ", "))"
+                case .choice(let choice, let choices):
+                    "default \(choice), one of \(choices.joined(separator: ", "))"
                 }
             lines.append("  \(tunable.flag)  [\(domain)]")
             lines.append("      \(tunable.why)")

@@ -14,7 +14,8 @@ struct Golden {
 
     /// The stages a bundle may state (ModelFormat.md §4), in pipeline order.
     static let stageNames = [
-        "tower.user_vector", "tower.score", "sequence.rows", "sequence.last_row", "sequence.dot", "sequence.vector", "sequence.score",
+        "tower.user_vector", "tower.score", "sequence.rows", "sequence.last_row", "sequence.dot",
+        "sequence.vector", "sequence.score",
         "ranker.features", "ranker.logits", "ranker.probabilities", "value",
     ]
 
@@ -23,7 +24,9 @@ struct Golden {
         var goldens: [Golden] = []
         for (index, line) in bytes.split(separator: 0x0A, omittingEmptySubsequences: true).enumerated() {
             guard index < lineMaximum, line.count <= lineBytesMaximum else {
-                throw BundleError(file: file, expected: "at most \(lineMaximum) lines of \(lineBytesMaximum) bytes", found: "more at line \(index + 1)")
+                throw BundleError(
+                    file: file, expected: "at most \(lineMaximum) lines of \(lineBytesMaximum) bytes",
+                    found: "more at line \(index + 1)")
             }
             goldens.append(try golden(Array(line), line: index + 1))
         }
@@ -31,7 +34,9 @@ struct Golden {
     }
 
     private static func golden(_ bytes: [UInt8], line: Int) throws(BundleError) -> Golden {
-        func refuse(_ found: String) -> BundleError { BundleError(file: file, tensor: "line \(line)", expected: "a request with stages", found: found) }
+        func refuse(_ found: String) -> BundleError {
+            BundleError(file: file, tensor: "line \(line)", expected: "a request with stages", found: found)
+        }
         let document: JSONValue
         do { document = try JSONParser.parse(bytes) } catch { throw refuse(error.description) }
         do {
@@ -50,9 +55,13 @@ struct Golden {
             }
             let request: RecommendRequest
             do { request = try RecommendRequest(body) } catch {
-                throw refuse("request: " + (error.errors.first.map { "\($0.pointer): \($0.detail)" } ?? error.kind.rawValue))
+                throw refuse(
+                    "request: "
+                        + (error.errors.first.map { "\($0.pointer): \($0.detail)" } ?? error.kind.rawValue))
             }
-            guard request.candidates != nil, request.now != nil else { throw refuse("a request without candidates or now") }
+            guard request.candidates != nil, request.now != nil else {
+                throw refuse("a request without candidates or now")
+            }
             return Golden(line: line, request: request, stages: values)
         } catch let error as BundleError {
             throw error
@@ -63,7 +72,9 @@ struct Golden {
         }
     }
 
-    private static func flatten(_ value: JSONValue, _ pointer: String, depth: Int, into flat: inout [Double]) throws(JSONSchemaError) {
+    private static func flatten(_ value: JSONValue, _ pointer: String, depth: Int, into flat: inout [Double])
+        throws(JSONSchemaError)
+    {
         if case .array(let elements) = value, depth < 2 {
             for element in elements { try flatten(element, pointer, depth: depth + 1, into: &flat) }
         } else {

@@ -18,7 +18,8 @@ final class Histogram: Sendable {
 
     /// Seconds, OpenTelemetry's bounds with finer ones below 5 ms, where this server works.
     static let secondsBounds: [Double] = [
-        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
+        5, 7.5, 10,
     ]
     /// Numbers of items.
     static let countBounds: [Double] = [0, 1, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
@@ -58,7 +59,8 @@ final class Metrics: Sendable {
     enum Route: String, CaseIterable, Sendable {
         case recommend = "/recommend"
         case similar = "/similar/{item_id}"
-        case livez = "/livez", readyz = "/readyz", healthz = "/healthz", version = "/version", metrics = "/metrics"
+        case livez = "/livez", readyz = "/readyz", healthz = "/healthz", version = "/version", metrics =
+            "/metrics"
         case openapi = "/openapi.yaml"
         case other
 
@@ -73,7 +75,10 @@ final class Metrics: Sendable {
     }
 
     /// Statuses with a series of their own; anything else counts as 500.
-    static let statuses = [200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503, 504, 505]
+    static let statuses = [
+        200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503,
+        504, 505,
+    ]
 
     private let requests: [[Histogram]]
     let stages: [Histogram]
@@ -90,7 +95,9 @@ final class Metrics: Sendable {
     private let degraded: [Counter]
 
     init() {
-        requests = Route.allCases.map { _ in Self.statuses.map { _ in Histogram(bounds: Histogram.secondsBounds) } }
+        requests = Route.allCases.map { _ in
+            Self.statuses.map { _ in Histogram(bounds: Histogram.secondsBounds) }
+        }
         stages = Stage.allCases.map { _ in Histogram(bounds: Histogram.secondsBounds) }
         degraded = DegradationStep.allCases.map { _ in Counter() }
     }
@@ -102,7 +109,9 @@ final class Metrics: Sendable {
 
     func histogram(_ route: Route, statusIndex: Int) -> Histogram { requests[route.index][statusIndex] }
     func record(_ stage: Stage, nanoseconds: UInt64) { stages[stage.index].record(nanoseconds: nanoseconds) }
-    func degraded(_ step: DegradationStep) -> Counter { degraded[DegradationStep.allCases.firstIndex(of: step) ?? 0] }
+    func degraded(_ step: DegradationStep) -> Counter {
+        degraded[DegradationStep.allCases.firstIndex(of: step) ?? 0]
+    }
 }
 
 /// A rung of the ladder from the full answer down to the popular list, as answers and metrics name it.

@@ -10,7 +10,9 @@ struct MetricsWriter {
 
     /// The Content-Type that goes with the text.
     var contentType: String {
-        isOpenMetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8" : "text/plain; version=0.0.4; charset=utf-8"
+        isOpenMetrics
+            ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            : "text/plain; version=0.0.4; charset=utf-8"
     }
 
     /// A counter family; `name` without `_total`.
@@ -30,7 +32,9 @@ struct MetricsWriter {
         for one in series { line(name, one.labels, Self.number(one.value)) }
     }
 
-    mutating func histogram(_ name: String, _ help: String, _ series: [(labels: String, histogram: Histogram)]) {
+    mutating func histogram(
+        _ name: String, _ help: String, _ series: [(labels: String, histogram: Histogram)]
+    ) {
         header(name, "histogram", help)
         for (labels, histogram) in series {
             let (cumulative, sum) = histogram.snapshot

@@ -26,7 +26,9 @@ enum Router {
         case "/openapi.yaml": match = .openapi
         default: match = .similar(itemID: try similarItem(path))
         }
-        guard methods.contains(method) else { throw Problem(.methodNotAllowed, allow: methods.joined(separator: ", ")) }
+        guard methods.contains(method) else {
+            throw Problem(.methodNotAllowed, allow: methods.joined(separator: ", "))
+        }
         return match
     }
 
@@ -43,7 +45,9 @@ enum Router {
         guard path.hasPrefix(similarPrefix) else { throw Problem(.notFound) }
         let segment = path.dropFirst(similarPrefix.count)
         guard !segment.isEmpty, !segment.contains("/") else { throw Problem(.notFound) }
-        guard let itemID = PercentEncoding.decode(String(segment)) else { throw Problem(.badRequest, "the path has a malformed percent-escape") }
+        guard let itemID = PercentDecoding.decode(String(segment)) else {
+            throw Problem(.badRequest, "the path has a malformed percent-escape")
+        }
         guard RecommendRequest.Limits.idBytes.contains(itemID.utf8.count) else {
             throw Problem(.outOfRange, "an item id has 1 to 128 bytes")
         }

@@ -1,1 +1,1 @@
-// placeholder
+RecServerCommand.main()

@@ -17,7 +17,8 @@ public final class Latch: @unchecked Sendable {
 
     /// Waits until the latch is open or `limit` has passed; true when it is open.
     public func wait(within limit: Duration) -> Bool {
-        let (deadline, overflow) = MonotonicClock.nanoseconds.addingReportingOverflow(limit.nanosecondsClamped)
+        let (deadline, overflow) = MonotonicClock.nanoseconds.addingReportingOverflow(
+            limit.nanosecondsClamped)
         monitor.lock()
         defer { monitor.unlock() }
         while remaining > 0 {

@@ -4,7 +4,9 @@ import Testing
 
 extension SeededRandom {
     mutating func matrix(_ rows: Int, _ columns: Int, _ range: ClosedRange<Float> = -2...2) -> Matrix {
-        Matrix(rows: rows, columns: columns, values: (0..<rows * columns).map { _ in Float.random(in: range, using: &self) })
+        Matrix(
+            rows: rows, columns: columns,
+            values: (0..<rows * columns).map { _ in Float.random(in: range, using: &self) })
     }
 }
 
@@ -53,18 +55,25 @@ extension SeededRandom {
                 y.view.add(x.view)
                 activation.apply(to: y.view)
                 for i in 0..<3 {
-                    for j in 0..<67 { #expect(abs(Double(y[i, j]) - exact(Double(x[i, j]))) < 2e-6 * max(1, abs(Double(x[i, j])))) }
+                    for j in 0..<67 {
+                        #expect(
+                            abs(Double(y[i, j]) - exact(Double(x[i, j]))) < 2e-6
+                                * max(1, abs(Double(x[i, j]))))
+                    }
                 }
             }
         }
     }
 
-    @Test func `layer norm, softmax, dot and attention weights agree with the slow twin on every instruction set`() {
+    @Test
+    func `layer norm, softmax, dot and attention weights agree with the slow twin on every instruction set`()
+    {
         var random = SeededRandom(3)
         let x = random.matrix(4, 53), w = random.matrix(1, 53), b = random.matrix(1, 120)
         let bias = Matrix(rows: 1, columns: 53, values: Array(b.copyRow(0)[0..<53]))
         onEveryLevel {
-            let y = MutableMatrix(rows: 4, columns: 53), s = MutableMatrix(rows: 4, columns: 53), a = MutableMatrix(rows: 4, columns: 53)
+            let y = MutableMatrix(rows: 4, columns: 53), s = MutableMatrix(rows: 4, columns: 53),
+                a = MutableMatrix(rows: 4, columns: 53)
             layerNorm(x.view, weight: w, bias: bias, epsilon: 1e-6, into: y.view)
             s.view.add(x.view)
             a.view.add(x.view)
@@ -77,9 +86,14 @@ extension SeededRandom {
                 let e = row[0..<40].map { power(2.718281828459045, $0) }
                 let sum = e.reduce(0, +) + 3 * power(2.718281828459045, 0.25)
                 #expect(abs(Double(extra) - power(2.718281828459045, 0.25) / sum) < 1e-6)
-                #expect(abs(Double(dot(x.view, row: i, x.view, row: 0)) - zip(row, x.copyRow(0)).reduce(0) { $0 + $1.0 * Double($1.1) }) < 1e-4)
+                #expect(
+                    abs(
+                        Double(dot(x.view, row: i, x.view, row: 0))
+                            - zip(row, x.copyRow(0)).reduce(0) { $0 + $1.0 * Double($1.1) }) < 1e-4)
                 for j in 0..<53 {
-                    let expected = (row[j] - mean) / (variance + 1e-6).squareRoot() * Double(w[0, j]) + Double(bias[0, j])
+                    let expected =
+                        (row[j] - mean) / (variance + 1e-6).squareRoot() * Double(w[0, j])
+                        + Double(bias[0, j])
                     #expect(abs(Double(y[i, j]) - expected) < 1e-5)
                     #expect(abs(Double(s[i, j]) - (j < 40 ? e[j] / sum : 0)) < 1e-6)
                     let z = row[j] + Double(j < 40 ? b[0, 7 + j] : 0)
@@ -104,7 +118,9 @@ extension SeededRandom {
 
     @Test func `half precision widens to the language's own conversion for all 65536 patterns`() {
         let patterns = (0..<65536).map { UInt16($0) }
-        let wide = Matrix(rows: 1, columns: 65536) { span in PackedFloat.half.widen(patterns.span, into: &span) }
+        let wide = Matrix(rows: 1, columns: 65536) { span in
+            PackedFloat.half.widen(patterns.span, into: &span)
+        }
         for i in 0..<65536 {
             let expected = Float(Float16(bitPattern: patterns[i]))
             #expect(wide[0, i] == expected || (wide[0, i].isNaN && expected.isNaN))

@@ -1,6 +1,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include "Gather.h"
 
 // Element-wise float kernels, compiled for several instruction sets and chosen once at run time.
 // Every function reads and writes only the memory its arguments name; none allocates.

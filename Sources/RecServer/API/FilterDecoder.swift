@@ -5,7 +5,9 @@ import RecCore
 enum FilterDecoder {
     /// - Throws: on a wrong shape, more than 8 levels, 64 predicates or 1,024 values.
     static func decode(_ value: JSONValue, at pointer: String) throws(JSONSchemaError) -> ItemFilter {
-        var budget = (predicates: RecommendRequest.Limits.filterPredicates, values: RecommendRequest.Limits.filterValues)
+        var budget = (
+            predicates: RecommendRequest.Limits.filterPredicates, values: RecommendRequest.Limits.filterValues
+        )
         return try filter(value, pointer, depth: 1, &budget)
     }
 
@@ -14,19 +16,24 @@ enum FilterDecoder {
         _ value: JSONValue, _ pointer: String, depth: Int, _ budget: inout (predicates: Int, values: Int)
     ) throws(JSONSchemaError) -> ItemFilter {
         let limits = RecommendRequest.Limits.self
-        guard depth <= limits.filterDepth else { throw JSONSchemaError(.outOfRange, pointer, "nested deeper than \(limits.filterDepth)") }
+        guard depth <= limits.filterDepth else {
+            throw JSONSchemaError(.outOfRange, pointer, "nested deeper than \(limits.filterDepth)")
+        }
         var reader = try JSONObjectReader(value, at: pointer)
         let result: ItemFilter
         if reader.object["field"] != nil {
             budget.predicates -= 1
-            guard budget.predicates >= 0 else { throw JSONSchemaError(.outOfRange, pointer, "more than \(limits.filterPredicates) predicates") }
+            guard budget.predicates >= 0 else {
+                throw JSONSchemaError(.outOfRange, pointer, "more than \(limits.filterPredicates) predicates")
+            }
             result = try predicate(&reader, &budget.values)
         } else if let inner = reader.value("not") {
             result = .not(try filter(inner, reader.pointer(to: "not"), depth: depth + 1, &budget))
         } else if let key = ["all", "any"].first(where: { reader.object[$0] != nil }) {
             var parts: [ItemFilter] = []
             for (index, part) in try reader.array(key, maximum: limits.filterPredicates).enumerated() {
-                parts.append(try filter(part, reader.pointer(to: key) + "/\(index)", depth: depth + 1, &budget))
+                parts.append(
+                    try filter(part, reader.pointer(to: key) + "/\(index)", depth: depth + 1, &budget))
             }
             result = key == "all" ? .all(parts) : .any(parts)
         } else {
@@ -36,7 +43,9 @@ enum FilterDecoder {
         return result
     }
 
-    private static func predicate(_ reader: inout JSONObjectReader, _ budget: inout Int) throws(JSONSchemaError) -> ItemFilter {
+    private static func predicate(_ reader: inout JSONObjectReader, _ budget: inout Int)
+        throws(JSONSchemaError) -> ItemFilter
+    {
         let field = try reader.string("field", bytes: 1...64)
         if let list = try reader.optionalArray("in", maximum: budget) {
             budget -= list.count
@@ -47,7 +56,10 @@ enum FilterDecoder {
                 case .integer(let number): values.append(.number(Double(number)))
                 case .number(let number): values.append(.number(number))
                 case .boolean(let boolean): values.append(.boolean(boolean))
-                default: throw JSONSchemaError(.wrongType, reader.pointer(to: "in") + "/\(index)", "expected a string, number or boolean")
+                default:
+                    throw JSONSchemaError(
+                        .wrongType, reader.pointer(to: "in") + "/\(index)",
+                        "expected a string, number or boolean")
                 }
             }
             return .isIn(field: field, values: values)

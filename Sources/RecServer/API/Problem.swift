@@ -89,7 +89,10 @@ struct Problem: Error, Equatable {
     /// Methods for `Allow`, with 405.
     var allow: String?
 
-    init(_ kind: Kind, _ detail: String? = nil, errors: [FieldError] = [], retryAfter: Int? = nil, allow: String? = nil) {
+    init(
+        _ kind: Kind, _ detail: String? = nil, errors: [FieldError] = [], retryAfter: Int? = nil,
+        allow: String? = nil
+    ) {
         self.kind = kind
         self.detail = detail
         self.errors = errors

@@ -65,7 +65,9 @@ struct RecommendRequest {
     /// Decodes a body; an empty one is `{}`.
     init(body: [UInt8]) throws(Problem) {
         let document: JSONValue
-        do { document = body.isEmpty ? .object(JSONObject([])) : try JSONParser.parse(body, depthMaximum: 32) } catch {
+        do {
+            document = body.isEmpty ? .object(JSONObject([])) : try JSONParser.parse(body, depthMaximum: 32)
+        } catch {
             throw Problem(error)
         }
         try self.init(document)
@@ -74,28 +76,40 @@ struct RecommendRequest {
     init(_ document: JSONValue) throws(Problem) {
         do { try decode(document) } catch { throw Problem(error) }
         var unread: [String] = []
-        if case .object(let object) = document { unread = object.members.map(\.name).filter { !Self.names.contains($0) } }
+        if case .object(let object) = document {
+            unread = object.members.map(\.name).filter { !Self.names.contains($0) }
+        }
         if !unread.isEmpty {
             throw Problem(
-                .unknownField, errors: unread.prefix(16).map { .init(pointer: JSONObjectReader.pointer("", $0), detail: "unknown field") })
+                .unknownField,
+                errors: unread.prefix(16).map {
+                    .init(pointer: JSONObjectReader.pointer("", $0), detail: "unknown field")
+                })
         }
     }
 
     private static let names: Set<String> = [
-        "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates", "query_items", "n", "fields", "exclude",
+        "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates",
+        "query_items", "n", "fields", "exclude",
         "exclude_seen", "filter", "weights", "diversity", "deadline_ms", "degrade", "explain",
     ]
 
     private mutating func decode(_ document: JSONValue) throws(JSONSchemaError) {
         var reader = try JSONObjectReader(document, at: "")
         userID = try reader.optionalString("user_id", bytes: Limits.idBytes)
-        if let events = try reader.optionalArray("history", maximum: Limits.history) { history = try Self.events(events, "/history") }
+        if let events = try reader.optionalArray("history", maximum: Limits.history) {
+            history = try Self.events(events, "/history")
+        }
         historyOffset = try reader.optionalInteger("history_offset", in: 0...1_000_000_000) ?? 0
-        if let events = try reader.optionalArray("session", maximum: Limits.session) { session = try Self.events(events, "/session") }
+        if let events = try reader.optionalArray("session", maximum: Limits.session) {
+            session = try Self.events(events, "/session")
+        }
         now = try reader.optionalNumber("now", in: Limits.time)
         if let object = try reader.optionalObject("user") { userFeatures = try Self.features(object) }
         if let object = try reader.optionalObject("context") { contextFeatures = try Self.features(object) }
-        if let list = try reader.optionalArray("candidates", maximum: Limits.candidates) { candidates = try Self.candidates(list) }
+        if let list = try reader.optionalArray("candidates", maximum: Limits.candidates) {
+            candidates = try Self.candidates(list)
+        }
         queryItems = try Self.ids(&reader, "query_items", maximum: Limits.queryItems) ?? []
         count = try reader.optionalInteger("n", in: candidates == nil ? Limits.page : 1...Limits.candidates)
         fields = try Self.strings(&reader, "fields", maximum: Limits.fields) ?? fields
@@ -105,7 +119,9 @@ struct RecommendRequest {
         if let object = try reader.optionalObject("weights") { weights = try Self.weights(object) }
         diversity = try reader.optionalNumber("diversity", in: 0...1) ?? 0
         deadlineMilliseconds = try reader.optionalInteger("deadline_ms", in: Limits.deadlineMilliseconds)
-        if reader.value("degrade") != nil { mayDegrade = try reader.choice("degrade", [("allow", true), ("never", false)]) }
+        if reader.value("degrade") != nil {
+            mayDegrade = try reader.choice("degrade", [("allow", true), ("never", false)])
+        }
         explain = try reader.optionalBoolean("explain") ?? false
     }
 
@@ -116,7 +132,8 @@ struct RecommendRequest {
             var reader = try JSONObjectReader(value, at: "\(pointer)/\(index)")
             events.append(
                 Event(
-                    itemID: try reader.string("item_id", bytes: Limits.idBytes), action: try reader.optionalString("action", bytes: 1...64),
+                    itemID: try reader.string("item_id", bytes: Limits.idBytes),
+                    action: try reader.optionalString("action", bytes: 1...64),
                     timestamp: try reader.optionalNumber("timestamp", in: Limits.time)))
             try reader.finish()
         }
@@ -130,13 +147,15 @@ struct RecommendRequest {
             var reader = try JSONObjectReader(value, at: "/candidates/\(index)")
             let itemID = try reader.string("item_id", bytes: Limits.idBytes)
             let features = try reader.optionalObject("features")
-            candidates.append(RequestedCandidate(itemID: itemID, features: try features.map(Self.features) ?? [:]))
+            candidates.append(
+                RequestedCandidate(itemID: itemID, features: try features.map(Self.features) ?? [:]))
             try reader.finish()
         }
         return candidates
     }
 
-    private static func excludeSeen(_ reader: inout JSONObjectReader) throws(JSONSchemaError) -> ExcludeSeen? {
+    private static func excludeSeen(_ reader: inout JSONObjectReader) throws(JSONSchemaError) -> ExcludeSeen?
+    {
         switch reader.value("exclude_seen") {
         case nil: return nil
         case .boolean(let all): return all ? .all : ExcludeSeen.none
@@ -150,19 +169,26 @@ struct RecommendRequest {
     }
 
     private static func weights(_ object: JSONObjectReader) throws(JSONSchemaError) -> [String: Double] {
-        guard object.object.members.count <= Limits.weights else { throw JSONSchemaError(.outOfRange, "/weights", "more than \(Limits.weights) weights") }
+        guard object.object.members.count <= Limits.weights else {
+            throw JSONSchemaError(.outOfRange, "/weights", "more than \(Limits.weights) weights")
+        }
         var weights: [String: Double] = [:]
         for member in object.object.members {
-            weights[member.name] = try JSONObjectReader.number(member.value, at: object.pointer(to: member.name), in: -1e6...1e6)
+            weights[member.name] = try JSONObjectReader.number(
+                member.value, at: object.pointer(to: member.name), in: -1e6...1e6)
         }
         return weights
     }
 
-    private static func strings(_ reader: inout JSONObjectReader, _ name: String, maximum: Int) throws(JSONSchemaError) -> [String]? {
+    private static func strings(_ reader: inout JSONObjectReader, _ name: String, maximum: Int)
+        throws(JSONSchemaError) -> [String]?
+    {
         try texts(&reader, name, maximum: maximum, bytes: 1...64)
     }
 
-    private static func ids(_ reader: inout JSONObjectReader, _ name: String, maximum: Int) throws(JSONSchemaError) -> [String]? {
+    private static func ids(_ reader: inout JSONObjectReader, _ name: String, maximum: Int)
+        throws(JSONSchemaError) -> [String]?
+    {
         try texts(&reader, name, maximum: maximum, bytes: Limits.idBytes)
     }
 
@@ -173,7 +199,8 @@ struct RecommendRequest {
         var texts: [String] = []
         texts.reserveCapacity(list.count)
         for (index, value) in list.enumerated() {
-            texts.append(try JSONObjectReader.string(value, at: reader.pointer(to: name) + "/\(index)", bytes: bytes))
+            texts.append(
+                try JSONObjectReader.string(value, at: reader.pointer(to: name) + "/\(index)", bytes: bytes))
         }
         return texts
     }
@@ -194,12 +221,17 @@ struct RecommendRequest {
             case .string(let value): features[member.name] = .string(value)
             case .array(let elements):
                 guard elements.count <= Limits.featureValues else {
-                    throw JSONSchemaError(.outOfRange, pointer, "\(elements.count) elements, at most \(Limits.featureValues)")
+                    throw JSONSchemaError(
+                        .outOfRange, pointer, "\(elements.count) elements, at most \(Limits.featureValues)")
                 }
                 var values: [String] = []
-                for (index, element) in elements.enumerated() { values.append(try JSONObjectReader.string(element, at: "\(pointer)/\(index)")) }
+                for (index, element) in elements.enumerated() {
+                    values.append(try JSONObjectReader.string(element, at: "\(pointer)/\(index)"))
+                }
                 features[member.name] = .strings(values)
-            case .object: throw JSONSchemaError(.wrongType, pointer, "expected a string, number, boolean, null or array, found object")
+            case .object:
+                throw JSONSchemaError(
+                    .wrongType, pointer, "expected a string, number, boolean, null or array, found object")
             }
         }
         return features

@@ -1,0 +1,192 @@
+internal import Artifacts
+internal import Kernels
+
+/// SASRec's forward pass with one thread's scratch; a block of rows goes through all layers at once, as in `HSTURun`.
+final class SASRecRun: SequenceRun {
+    private let model: SASRecModel
+    private let blockRows: Int
+    private let x: MutableMatrix  // [blockRows, D]: the block's input and output
+    private let residual: MutableMatrix  // [blockRows, D]: what attention is added to, then its sum
+    private let qkv: MutableMatrix  // [blockRows, 3D]
+    private let scores: MutableMatrix  // [blockRows, N]
+    private let attended: MutableMatrix  // [blockRows, D]
+    private let padScores: MutableMatrix  // [blockRows, 1]
+    private let hidden: MutableMatrix  // [blockRows, F]
+
+    init(model: SASRecModel, blockRows: Int) {
+        self.model = model
+        self.blockRows = blockRows
+        let d = model.dimension
+        x = MutableMatrix(rows: blockRows, columns: d)
+        residual = MutableMatrix(rows: blockRows, columns: d)
+        qkv = MutableMatrix(rows: blockRows, columns: 3 * d)
+        scores = MutableMatrix(rows: blockRows, columns: model.maxEvents)
+        attended = MutableMatrix(rows: blockRows, columns: d)
+        padScores = MutableMatrix(rows: blockRows, columns: 1)
+        hidden = MutableMatrix(rows: blockRows, columns: model.feedForwardWidth)
+    }
+
+    func score(
+        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, microbatch: Int,
+        vectors: MutableMatrixView,
+        scores: MutableMatrixView
+    ) {
+        preconditionFailure("SASRec has no target head")
+    }
+
+    func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix) {
+        prefix.count = window.count
+        prefix.times.removeAll(keepingCapacity: true)
+        prefix.times.append(contentsOf: window.times)
+        let pads = model.attendsPads ? model.maxEvents - window.count : 0
+        var first = reused
+        while first < window.count {
+            let last = min(first + blockRows, window.count)
+            embed(window, first..<last)
+            for l in 0..<model.blocks.count {
+                project(model.blocks[l], rows: last - first)
+                store(first..<last, keys: prefix.keys[l], values: prefix.values[l])
+                attend(model.blocks[l], first..<last, prefix, l, pads: pads)
+                feedForward(model.blocks[l], rows: last - first)
+            }
+            let final = attended.view(rows: 0..<last - first)
+            norm(x, model.finalNorm, rows: last - first, into: attended)
+            let outputs = prefix.outputs.view
+            for row in first..<last { outputs.copyRow(row, from: final.reading, row: row - first) }
+            first = last
+        }
+    }
+
+    /// x = √D·E[item] + P[slot]; sequences end at slot N.
+    private func embed(_ window: HistoryWindow, _ range: Range<Int>) {
+        let root = Float(model.dimension).squareRoot()
+        let firstSlot = model.maxEvents - window.count + 1
+        for i in range {
+            x.view.copyRow(i - range.lowerBound, from: model.positions.view, row: firstSlot + i)
+            x.view.addRow(i - range.lowerBound, factor: root, from: model.items.view, row: window.itemRows[i])
+        }
+    }
+
+    private func norm(
+        _ source: MutableMatrix, _ norm: SASRecModel.Norm, rows: Int, into target: MutableMatrix
+    ) {
+        layerNorm(
+            source.view(rows: 0..<rows).reading, weight: norm.weight, bias: norm.bias,
+            epsilon: SASRecModel.normEpsilon,
+            into: target.view(rows: 0..<rows))
+    }
+
+    private func copy(_ source: MutableMatrix, to target: MutableMatrix, rows: Int) {
+        for row in 0..<rows { target.view.copyRow(row, from: source.view.reading, row: row) }
+    }
+
+    /// Queries, keys and values, and in `residual` what attention will be added to.
+    private func project(_ block: SASRecModel.Block, rows: Int) {
+        let d = model.dimension
+        switch model.variant {
+        case .original:
+            // Queries and the residual are normed, keys and values are not.
+            norm(x, block.attentionNorm, rows: rows, into: residual)
+            project(block, residual, 0..<d, rows)
+            project(block, x, d..<3 * d, rows)
+        case .preNorm:
+            norm(x, block.attentionNorm, rows: rows, into: attended)
+            project(block, attended, 0..<3 * d, rows)
+            copy(x, to: residual, rows: rows)
+        case .postNorm:
+            project(block, x, 0..<3 * d, rows)
+            copy(x, to: residual, rows: rows)
+        }
+    }
+
+    private func project(
+        _ block: SASRecModel.Block, _ source: MutableMatrix, _ outputs: Range<Int>, _ rows: Int
+    ) {
+        linear(
+            source.view(rows: 0..<rows).reading, weight: block.input.view(rows: outputs),
+            bias: block.inputBias.view(rows: 0..<1, columns: outputs),
+            into: qkv.view(rows: 0..<rows, columns: outputs))
+    }
+
+    private func store(_ range: Range<Int>, keys: MutableMatrix, values: MutableMatrix) {
+        let d = model.dimension
+        let newKeys = qkv.view(rows: 0..<range.count, columns: d..<2 * d).reading
+        let newValues = qkv.view(rows: 0..<range.count, columns: 2 * d..<3 * d).reading
+        for row in range {
+            keys.view.copyRow(row, from: newKeys, row: row - range.lowerBound)
+            values.view.copyRow(row, from: newValues, row: row - range.lowerBound)
+        }
+    }
+
+    /// Causal softmax attention; `pads` equal keys at the left take part when the model attends to them.
+    private func attend(
+        _ block: SASRecModel.Block, _ range: Range<Int>, _ prefix: SequencePrefix, _ l: Int, pads: Int
+    ) {
+        let rows = 0..<range.count
+        let seen = 0..<range.upperBound
+        let d = model.dimension
+        let width = d / model.heads
+        let scale = 1 / Float(width).squareRoot()
+        let scores = scores.view(rows: rows, columns: seen)
+        let padScores = padScores.view(rows: rows)
+        for head in 0..<model.heads {
+            let columns = head * width..<(head + 1) * width
+            let q = qkv.view(rows: rows, columns: columns).reading
+            gemm(
+                q, prefix.keys[l].view(rows: seen, columns: columns).reading, transposingB: true,
+                alpha: scale, into: scores)
+            if pads > 0 {
+                gemm(
+                    q, block.pad.view(rows: 0..<1, columns: columns), transposingB: true, alpha: scale,
+                    into: padScores)
+            }
+            for i in range {
+                let row = i - range.lowerBound
+                let extra = pads > 0 ? padScores[row, 0] : 0
+                padScores[row, 0] = scores.softmax(row: row, count: i + 1, extra: extra, extraCount: pads)
+            }
+            let output = attended.view(rows: rows, columns: columns)
+            gemm(scores.reading, prefix.values[l].view(rows: seen, columns: columns).reading, into: output)
+            if pads > 0 {
+                let padValue = block.pad.view(
+                    rows: 0..<1, columns: d + columns.lowerBound..<d + columns.upperBound)
+                for row in rows {
+                    output.addRow(row, factor: Float(pads) * padScores[row, 0], from: padValue, row: 0)
+                }
+            }
+        }
+        let residual = residual.view(rows: rows)
+        for row in rows { residual.addRow(row, from: block.outputBias.view, row: 0) }
+        gemm(
+            attended.view(rows: rows).reading, block.output.view, transposingB: true, beta: 1, into: residual)
+    }
+
+    /// From `residual`, the sum after attention, to the next block's `x`.
+    private func feedForward(_ block: SASRecModel.Block, rows: Int) {
+        switch model.variant {
+        case .original:
+            norm(residual, block.feedForwardNorm, rows: rows, into: x)
+            addFeedForward(block, of: x, to: x, rows: rows)
+        case .preNorm:
+            norm(residual, block.feedForwardNorm, rows: rows, into: attended)
+            copy(residual, to: x, rows: rows)
+            addFeedForward(block, of: attended, to: x, rows: rows)
+        case .postNorm:
+            norm(residual, block.attentionNorm, rows: rows, into: x)
+            addFeedForward(block, of: x, to: x, rows: rows)
+            norm(x, block.feedForwardNorm, rows: rows, into: x)
+        }
+    }
+
+    /// target += W1 relu(W0 source + b0) + b1.
+    private func addFeedForward(
+        _ block: SASRecModel.Block, of source: MutableMatrix, to target: MutableMatrix, rows: Int
+    ) {
+        let hidden = hidden.view(rows: 0..<rows, columns: 0..<block.first.rows)
+        linear(source.view(rows: 0..<rows).reading, weight: block.first, bias: block.firstBias, into: hidden)
+        Activation.relu.apply(to: hidden)
+        let target = target.view(rows: 0..<rows)
+        for row in 0..<rows { target.addRow(row, from: block.secondBias.view, row: 0) }
+        gemm(hidden.reading, block.second.view, transposingB: true, beta: 1, into: target)
+    }
+}

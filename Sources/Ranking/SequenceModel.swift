@@ -1,0 +1,135 @@
+public import Artifacts
+public import Features
+public import Kernels
+
+/// The frozen history model of a bundle, one of two families; shared by all threads.
+public struct SequenceModel: Sendable {
+    enum Family: Sendable {
+        case hstu(HSTUModel)
+        case sasrec(SASRecModel)
+    }
+
+    let family: Family
+    /// The manifest's own description.
+    public let configuration: SequenceConfiguration
+    /// The item table, [I, D].
+    public let items: Matrix
+
+    /// Reads the tensors of `sequence.…`.
+    /// - Throws: naming the first tensor that is absent or does not fit.
+    public init(
+        _ configuration: SequenceConfiguration, itemCount: Int, tensors: BundleTensors, tables: SharedTables
+    ) throws(BundleError) {
+        switch configuration.family {
+        case .hstu:
+            let model = try HSTUModel(configuration, itemCount: itemCount, tensors: tensors, tables: tables)
+            family = .hstu(model)
+            items = model.items
+        case .sasrec:
+            let model = try SASRecModel(configuration, itemCount: itemCount, tensors: tensors, tables: tables)
+            family = .sasrec(model)
+            items = model.items
+        }
+        self.configuration = configuration
+    }
+
+    /// Width of rows and vectors, D.
+    public var dimension: Int { configuration.dimension }
+
+    /// Storage for one history's keys, values and rows.
+    public func makePrefix() -> SequencePrefix {
+        let (keyWidth, valueWidth) =
+            switch family {
+            case .hstu(let model): (model.keyWidth, model.valueWidth)
+            case .sasrec(let model): (model.dimension, model.dimension)
+            }
+        return SequencePrefix(
+            layers: configuration.layers, maxEvents: configuration.maxEvents, keyWidth: keyWidth,
+            valueWidth: valueWidth,
+            dimension: configuration.dimension)
+    }
+
+    /// An empty window of the model's size.
+    public func makeWindow() -> HistoryWindow {
+        HistoryWindow(maxEvents: configuration.maxEvents, block: configuration.windowBlock)
+    }
+}
+
+/// A family's forward pass with its scratch; for one thread.
+protocol SequenceRun: AnyObject {
+    /// Computes rows `reused`… of the window; earlier rows of `prefix` are taken as they are.
+    func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix)
+    /// The target head for catalogue rows, in microbatches: `vectors` [m, D], `scores` [m, 1].
+    func score(
+        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, microbatch: Int,
+        vectors: MutableMatrixView,
+        scores: MutableMatrixView)
+}
+
+/// Runs a sequence model on one thread, with scratch allocated once.
+public final class SequenceScorer {
+    /// Rows that go through the layers together: large enough for the matrix products, small enough for the cache.
+    public static let blockRowsDefault = 64
+
+    public let model: SequenceModel
+    private let run: any SequenceRun
+    private let microbatch: Int
+
+    /// - Parameter microbatch: candidates scored together, ≥ 1; no score depends on it.
+    public init(_ model: SequenceModel, microbatch: Int = blockRowsDefault) {
+        precondition(microbatch >= 1, "microbatch of \(microbatch)")
+        self.model = model
+        self.microbatch = microbatch
+        let blockRows = max(microbatch, Self.blockRowsDefault)
+        run =
+            switch model.family {
+            case .hstu(let model): HSTURun(model: model, blockRows: blockRows)
+            case .sasrec(let model): SASRecRun(model: model, blockRows: blockRows)
+            }
+    }
+
+    /// Computes keys, values and rows of a history.
+    ///
+    /// - Parameters:
+    ///   - now: time of the question in Unix seconds; part of the newest row when the model has a time bias.
+    ///   - reused: rows at the beginning of `prefix` that are valid already. The caller answers for that: same window start, same
+    ///     events, and with a time bias also the same next event's time; for SASRec the same number of events.
+    public func prefill(
+        _ window: HistoryWindow, now: Double, reusing reused: Int = 0, into prefix: SequencePrefix
+    ) {
+        precondition(
+            reused >= 0 && reused <= min(window.count, prefix.count),
+            "\(reused) of \(prefix.count) rows reused")
+        run.prefill(window, now: now, reusing: reused, into: prefix)
+    }
+
+    /// The target head for catalogue rows: `vectors` [m, D] and `scores` [m, 1]; zeros for an empty history.
+    ///
+    /// Traps without a target head. Each candidate sees the history and itself only (M-FALCON, Zhai et al. 2024 app. H).
+    public func score(
+        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, vectors: MutableMatrixView,
+        scores: MutableMatrixView
+    ) {
+        precondition(vectors.rows == rows.count && scores.rows == rows.count, "\(rows.count) candidates")
+        precondition(vectors.columns == model.dimension && scores.columns == 1, "result shape")
+        guard prefix.count > 0 else {
+            vectors.fill(0)
+            return scores.fill(0)
+        }
+        run.score(rows, prefix, now: now, microbatch: microbatch, vectors: vectors, scores: scores)
+    }
+
+    /// The dot head for catalogue rows, without temperature: `scores` [m, 1]; zeros for an empty history or without the head.
+    public func dotScores(_ rows: ArraySlice<Int>, _ prefix: SequencePrefix, into scores: MutableMatrixView) {
+        precondition(scores.rows == rows.count && scores.columns == 1, "\(rows.count) candidates")
+        guard let head = model.configuration.dot, let last = prefix.lastRow else { return scores.fill(0) }
+        let items = model.items.view
+        let norm = head.normalize == .l2 ? max(dot(last, last).squareRoot(), 1e-6) : 1
+        for (index, row) in rows.enumerated() {
+            let product = dot(last, row: 0, items, row: row)
+            let itemNorm =
+                head.normalize == .l2 ? max(dot(items, row: row, items, row: row).squareRoot(), 1e-6) : 1
+            scores[index, 0] = product / norm / itemNorm
+        }
+    }
+}

@@ -1,0 +1,218 @@
+import JSON
+import RecCore
+
+/// What `score` means in an answer.
+enum ScoreKind: String, Sendable {
+    case value, sequence, retrieval, popularity, similarity
+}
+
+/// An answer to `POST /recommend`, before it is written.
+struct Recommendation {
+    /// One item in display order.
+    struct Item {
+        let itemID: String
+        let score: Double
+        let attributes: [(name: String, value: FeatureValue)]
+        let explanation: Explanation?
+    }
+
+    /// How one item came to its place.
+    struct Explanation {
+        let sources: [String]
+        let retrievalScore: Float
+        let sequenceScore: Float?
+        let sequenceDot: Float?
+        let probabilities: [(task: String, probability: Double)]
+        let value: Double?
+    }
+
+    /// How the request went, for `explain`.
+    struct Trace {
+        var stages: [(name: String, count: Int)] = []
+        var filtered: [(reason: String, count: Int)] = []
+    }
+
+    /// What was known of the user's history.
+    struct History {
+        var events = 0
+        var unknown = 0
+    }
+
+    let modelVersion: String
+    let scoreKind: ScoreKind
+    let items: [Item]
+    let isShort: Bool
+    let degraded: [DegradationStep]
+    let history: History
+    /// Ids of `candidates` that the catalogue does not have; nil when the request named none.
+    let unknownCandidates: [String]?
+    let trace: Trace?
+
+    func encoded(recommendationID: String, requestID: String) -> [UInt8] {
+        var writer = JSONWriter(capacity: 256 + 128 * items.count)
+        writer.beginObject()
+        writer.key("recommendation_id")
+        writer.value(recommendationID)
+        writer.key("request_id")
+        writer.value(requestID)
+        writer.key("model_version")
+        writer.value(modelVersion)
+        writer.key("score_kind")
+        writer.value(scoreKind.rawValue)
+        writer.key("items")
+        writer.beginArray()
+        for item in items { Self.write(item, to: &writer) }
+        writer.endArray()
+        writer.key("short")
+        writer.value(isShort)
+        writer.key("degraded")
+        writer.beginArray()
+        for step in degraded { writer.value(step.rawValue) }
+        writer.endArray()
+        writeHistory(&writer)
+        if let unknownCandidates {
+            writer.key("unknown_candidates")
+            writer.beginArray()
+            for id in unknownCandidates { writer.value(id) }
+            writer.endArray()
+        }
+        if let trace { Self.write(trace, to: &writer) }
+        writer.endObject()
+        return writer.bytes
+    }
+
+    private func writeHistory(_ writer: inout JSONWriter) {
+        writer.key("history")
+        writer.beginObject()
+        writer.key("events")
+        writer.value(history.events)
+        writer.key("unknown")
+        writer.value(history.unknown)
+        // Every request computes its own prefix and shares it among its microbatches; nothing is kept between requests.
+        writer.key("cache")
+        writer.value("none")
+        writer.key("reused_tokens")
+        writer.value(0)
+        writer.endObject()
+    }
+
+    private static func write(_ item: Item, to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.key("item_id")
+        writer.value(item.itemID)
+        writer.key("score")
+        writer.value(item.score)
+        if !item.attributes.isEmpty { writer.attributes(item.attributes) }
+        if let explanation = item.explanation { write(explanation, to: &writer) }
+        writer.endObject()
+    }
+
+    private static func write(_ explanation: Explanation, to writer: inout JSONWriter) {
+        writer.key("explain")
+        writer.beginObject()
+        writer.key("sources")
+        writer.beginArray()
+        for source in explanation.sources { writer.value(source) }
+        writer.endArray()
+        writer.key("retrieval_score")
+        writer.value(explanation.retrievalScore)
+        if let score = explanation.sequenceScore {
+            writer.key("sequence_score")
+            writer.value(score)
+        }
+        if let dot = explanation.sequenceDot {
+            writer.key("sequence_dot")
+            writer.value(dot)
+        }
+        if !explanation.probabilities.isEmpty {
+            writer.key("probabilities")
+            writer.beginObject()
+            for (task, probability) in explanation.probabilities {
+                writer.key(task)
+                writer.value(probability)
+            }
+            writer.endObject()
+        }
+        if let value = explanation.value {
+            writer.key("value")
+            writer.value(value)
+        }
+        writer.endObject()
+    }
+
+    private static func write(_ trace: Trace, to writer: inout JSONWriter) {
+        writer.key("explain")
+        writer.beginObject()
+        for (key, counts) in [
+            ("stages", trace.stages.map { ($0.name, $0.count) }),
+            ("filtered", trace.filtered.map { ($0.reason, $0.count) }),
+        ] {
+            writer.key(key)
+            writer.beginObject()
+            for (name, count) in counts {
+                writer.key(name)
+                writer.value(count)
+            }
+            writer.endObject()
+        }
+        writer.endObject()
+    }
+}
+
+/// An answer to `GET /similar/{item_id}`, before it is written.
+struct SimilarItems {
+    let modelVersion: String
+    let itemID: String
+    let items: [Recommendation.Item]
+    let isShort: Bool
+
+    func encoded(requestID: String) -> [UInt8] {
+        var writer = JSONWriter(capacity: 256 + 128 * items.count)
+        writer.beginObject()
+        writer.key("request_id")
+        writer.value(requestID)
+        writer.key("model_version")
+        writer.value(modelVersion)
+        writer.key("item_id")
+        writer.value(itemID)
+        writer.key("score_kind")
+        writer.value(ScoreKind.similarity.rawValue)
+        writer.key("items")
+        writer.beginArray()
+        for item in items {
+            writer.beginObject()
+            writer.key("item_id")
+            writer.value(item.itemID)
+            writer.key("score")
+            writer.value(item.score)
+            if !item.attributes.isEmpty { writer.attributes(item.attributes) }
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.key("short")
+        writer.value(isShort)
+        writer.endObject()
+        return writer.bytes
+    }
+}
+
+extension JSONWriter {
+    /// The member `attributes`.
+    fileprivate mutating func attributes(_ attributes: [(name: String, value: FeatureValue)]) {
+        key("attributes")
+        beginObject()
+        for (name, feature) in attributes {
+            key(name)
+            switch feature {
+            case .string(let text): value(text)
+            case .number(let number): value(number)
+            case .boolean(let boolean): value(boolean)
+            case .strings(let texts):
+                beginArray()
+                for text in texts { value(text) }
+                endArray()
+            }
+        }
+        endObject()
+    }
+}

@@ -1,0 +1,97 @@
+import HTTP
+import Logging
+import Threading
+
+/// A request on its way from a loop to a compute thread.
+struct Job: Sendable {
+    let request: HTTPRequest
+    let match: Router.Match
+    let requestID: String
+    let exchange: Exchange
+    /// Monotonic nanoseconds when the loop offered it.
+    let queuedAt: UInt64
+}
+
+/// The compute threads behind their bounded queue.
+final class ComputePool: Sendable {
+    private let queue: BoundedQueue<Job>
+    private let threads: [NamedThread]
+
+    /// Starts `count` threads, each with a worker of its own.
+    init(count: Int, queueDepth: Int, service: RecommendService) throws(ThreadingError) {
+        let queue = BoundedQueue<Job>(capacity: queueDepth)
+        var threads: [NamedThread] = []
+        for index in 0..<count {
+            threads.append(
+                try NamedThread(name: "compute-\(index)") {
+                    // Made inside its thread: the worker and its scratch are not Sendable and never leave it.
+                    let worker = ComputeWorker(service: service)
+                    while let job = queue.take() { worker.answer(job) }
+                })
+        }
+        self.queue = queue
+        self.threads = threads
+    }
+
+    /// Jobs waiting now.
+    var depth: Int { queue.count }
+
+    /// Hands a job over, or refuses when the queue is full or closed; never waits.
+    func offer(_ job: Job) -> Bool { queue.offer(job) }
+
+    /// Refuses further jobs, lets the threads finish what is queued, and joins them.
+    func stop() {
+        queue.close()
+        for thread in threads { thread.join() }
+    }
+}
+
+/// One compute thread's state: the pipeline of the snapshot it saw last.
+final class ComputeWorker {
+    private let service: RecommendService
+    private var pipeline: RecommendPipeline?
+
+    init(service: RecommendService) { self.service = service }
+
+    /// Runs one request to its end and answers it.
+    func answer(_ job: Job) {
+        let start = MonotonicClock.nanoseconds
+        service.metrics.record(.queue, nanoseconds: start &- job.queuedAt)
+        if job.exchange.isClosed {
+            // Nobody reads the answer: the time is better spent on the next request.
+            service.metrics.abandoned.add()
+            return
+        }
+        let response: HTTPResponse
+        do throws(Problem) {
+            response = try respond(to: job, dequeuedAt: start)
+        } catch {
+            if error.kind == .internalError {
+                service.logger.error(
+                    "request failed",
+                    metadata: ["request_id": "\(job.requestID)", "detail": "\(error.detail ?? "")"])
+            }
+            response = service.response(for: error, requestID: job.requestID)
+        }
+        service.finish(
+            job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
+    }
+
+    private func respond(to job: Job, dequeuedAt: UInt64) throws(Problem) -> HTTPResponse {
+        guard let snapshot = service.snapshot else {
+            throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
+        }
+        let pipeline =
+            self.pipeline.flatMap { $0.snapshot === snapshot ? $0 : nil }
+            ?? RecommendPipeline(snapshot, service.settings, service.metrics)
+        self.pipeline = pipeline
+        switch job.match {
+        case .recommend:
+            return try service.recommend(job, pipeline, dequeuedAt: dequeuedAt)
+        case .similar(let itemID):
+            return try service.similar(job, itemID: itemID, pipeline)
+        default:
+            throw Problem(.notFound)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+import Artifacts
+import Logging
+import Retrieval
+
+/// Makes a bundle's FAISS indexes, or takes them from the folder where they were kept.
+///
+/// A kept index is believed only under the digest written beside it: FAISS itself checks nothing.
+struct IndexStore {
+    let folder: BundleFolder
+    let cache: String
+    let buildMaximum: Int
+    let logger: Logger
+    let progress: ProgressLine
+
+    /// Largest index file, 64 GiB.
+    private static let byteMaximum = 1 << 36
+
+    /// - Parameter mayBuild: whether catalogues of any size may be indexed now.
+    init(_ folder: BundleFolder, _ configuration: Configuration, mayBuild: Bool, _ logger: Logger, _ progress: ProgressLine) {
+        self.folder = folder
+        let named = configuration.text("index_cache")
+        cache = named.isEmpty ? folder.path + "/.index" : named
+        buildMaximum = mayBuild ? .max : configuration.integer("build_at_start_max")
+        self.logger = logger
+        self.progress = progress
+    }
+
+    /// The index over `table`: exact for small catalogues, else codes with exact re-ranking.
+    /// - Parameter name: the tensor's name, part of the key under which the index is kept.
+    func index(
+        _ name: String, _ table: VectorTable, _ configuration: IndexConfiguration, shipped: FileBytes? = nil
+    ) throws -> any VectorIndex {
+        guard IndexBuilder.needsCodes(rows: table.count, configuration: configuration) else { return FlatIndex(table) }
+        if let shipped {
+            return try reranked(verified: shipped.copy(), table)
+        }
+        let key = Digest.sha256(
+            Array("1 \(folder.digest) \(name) \(configuration.lists) \(configuration.subquantizers) \(configuration.bits)".utf8))
+        let path = cache + "/" + key + ".faiss"
+        if let kept = kept(path) {
+            do { return try reranked(verified: kept, table) } catch {
+                logger.warning("a kept index does not fit and is made again", metadata: ["index": "\(name)", "reason": "\(error)"])
+            }
+        }
+        guard table.count <= buildMaximum else {
+            throw BundleError(
+                file: folder.path, tensor: name, expected: "an index made by `recserver build`",
+                found: "none, and \(table.count) items are too many to index at start")
+        }
+        let codes = try FaissIndex(table, configuration: configuration) { step in
+            switch step {
+            case .training: progress.show("training \(name)", 0, 1)
+            case .adding(let done, let total): progress.show("indexing \(name)", done, total)
+            }
+        }
+        keep(try codes.bytes(), path)
+        return try RerankedIndex(shortlist: codes, table: table)
+    }
+
+    private func reranked(verified bytes: [UInt8], _ table: VectorTable) throws -> any VectorIndex {
+        let codes = try FaissIndex(verified: bytes, metric: table.metric, dimension: table.dimension, count: table.count)
+        return try RerankedIndex(shortlist: codes, table: table)
+    }
+
+    /// The bytes of a kept index whose digest holds.
+    private func kept(_ path: String) -> [UInt8]? {
+        guard let digest = try? FileBytes(path: path + ".sha256", name: "index digest", maximum: 64),
+            let bytes = try? FileBytes(path: path, name: "index", maximum: Self.byteMaximum)
+        else { return nil }
+        guard Digest.sha256(bytes) == String(decoding: digest.copy(), as: UTF8.self) else {
+            logger.warning("a kept index is damaged and is made again", metadata: ["path": "\(path)"])
+            return nil
+        }
+        return bytes.copy()
+    }
+
+    private func keep(_ bytes: [UInt8], _ path: String) {
+        do {
+            try AtomicFile.write(bytes, to: path)
+            try AtomicFile.write(Array(Digest.sha256(bytes).utf8), to: path + ".sha256")
+        } catch {
+            logger.warning("the index could not be kept", metadata: ["reason": "\(error)"])
+        }
+    }
+}

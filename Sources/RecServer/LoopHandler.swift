@@ -1,0 +1,127 @@
+import HTTP
+import JSON
+import Threading
+
+/// The loop side of the HTTP edge: routes, answers what needs no computing, admits the rest to the queue.
+///
+/// Health and metrics are answered here, so that they are even when every compute thread is busy.
+struct LoopHandler: Sendable {
+    let service: RecommendService
+    let pool: ComputePool
+    let openAPI: [UInt8]
+    let version: String
+    let startedAt: UInt64
+    /// The listener's counters, once there is one.
+    let counters: @Sendable () -> HTTPCounters
+
+    func handle(_ request: HTTPRequest, _ exchange: Exchange) {
+        let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
+        let route = Router.route(path: request.path)
+        let response: HTTPResponse
+        do throws(Problem) {
+            let match = try Router.match(method: request.method, path: request.path)
+            switch match {
+            case .recommend, .similar:
+                try admit(
+                    Job(
+                        request: request, match: match, requestID: requestID, exchange: exchange,
+                        queuedAt: MonotonicClock.nanoseconds))
+                return
+            case .livez: response = text("ok\n", requestID)
+            case .readyz, .healthz: response = try readiness(request, requestID)
+            case .version: response = service.response(json: versionBody(), requestID: requestID)
+            case .metrics: response = metrics(request, requestID)
+            case .openapi:
+                response = HTTPResponse(
+                    status: 200,
+                    headers: [
+                        ("Content-Type", "application/yaml"), ("X-Request-Id", requestID),
+                        ("Cache-Control", "no-cache"),
+                    ],
+                    body: openAPI)
+            }
+        } catch {
+            response = service.response(for: error, requestID: requestID)
+        }
+        service.finish(request, route: route, response, exchange)
+    }
+
+    private func admit(_ job: Job) throws(Problem) {
+        guard service.snapshot != nil else {
+            throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
+        }
+        guard pool.offer(job) else {
+            service.metrics.shed.add()
+            throw Problem(.overloaded, "the queue is full", retryAfter: 1)
+        }
+    }
+
+    private func text(_ text: String, _ requestID: String) -> HTTPResponse {
+        HTTPResponse(
+            status: 200,
+            headers: [
+                ("Content-Type", "text/plain; charset=utf-8"), ("X-Request-Id", requestID),
+                ("Cache-Control", "no-store"),
+            ],
+            body: Array(text.utf8))
+    }
+
+    /// 200 when a bundle serves and the process is not on its way out; `?verbose` lists the checks.
+    private func readiness(_ request: HTTPRequest, _ requestID: String) throws(Problem) -> HTTPResponse {
+        let checks = [("bundle", service.snapshot != nil), ("not_draining", !service.isDraining)]
+        let isVerbose =
+            request.query?.split(separator: "&").contains { $0 == "verbose" || $0.hasPrefix("verbose=") }
+            ?? false
+        let lines = checks.map { "[\($0.1 ? "+" : "-")]\($0.0) \($0.1 ? "ok" : "failed")" }
+        if let failed = checks.first(where: { !$0.1 }) {
+            throw Problem(
+                .notReady, isVerbose ? lines.joined(separator: "; ") : "\(failed.0) failed", retryAfter: 1)
+        }
+        return text(isVerbose ? lines.joined(separator: "\n") + "\nready\n" : "ok\n", requestID)
+    }
+
+    private func versionBody() -> [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        writer.key("server")
+        writer.value("recserver")
+        writer.key("version")
+        writer.value(version)
+        writer.key("kernels")
+        writer.value(service.settings.kernelLevel)
+        if let snapshot = service.snapshot {
+            writer.key("bundle")
+            writer.beginObject()
+            writer.key("model_version")
+            writer.value(snapshot.manifest.modelVersion)
+            writer.key("space_version")
+            writer.value(snapshot.manifest.spaceVersion)
+            writer.key("sha256")
+            writer.value(snapshot.digest)
+            writer.key("items")
+            writer.value(snapshot.manifest.items.count)
+            writer.key("index")
+            writer.value(snapshot.indexName)
+            writer.key("info")
+            writer.value(snapshot.manifest.info)
+            writer.endObject()
+        }
+        writer.endObject()
+        return writer.bytes
+    }
+
+    private func metrics(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
+        let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
+        var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
+        MetricsReport(
+            service: service, pool: pool, counters: counters(), version: version, startedAt: startedAt
+        ).write(to: &writer)
+        return HTTPResponse(
+            status: 200,
+            headers: [
+                ("Content-Type", writer.contentType), ("X-Request-Id", requestID),
+                ("Cache-Control", "no-store"),
+            ],
+            body: Array(writer.text.utf8))
+    }
+}

@@ -1,0 +1,122 @@
+import HTTP
+import Threading
+
+/// Gathers everything `/metrics` shows at one moment.
+struct MetricsReport {
+    let service: RecommendService
+    let pool: ComputePool
+    let counters: HTTPCounters
+    let version: String
+    let startedAt: UInt64
+
+    func write(to writer: inout MetricsWriter) {
+        writeRequests(&writer)
+        writePipeline(&writer)
+        writeConnections(&writer)
+        writeProcess(&writer)
+        writer.end()
+    }
+
+    private func writeRequests(_ writer: inout MetricsWriter) {
+        var series: [(labels: String, histogram: Histogram)] = []
+        for route in Metrics.Route.allCases {
+            for (index, status) in Metrics.statuses.enumerated() {
+                let histogram = service.metrics.histogram(route, statusIndex: index)
+                // A series begins with its first request: 200 possible ones would hide the few that matter.
+                if histogram.snapshot.cumulative.last ?? 0 > 0 {
+                    series.append(("route=\"\(route.rawValue)\",status=\"\(status)\"", histogram))
+                }
+            }
+        }
+        writer.histogram("recserver_request_seconds", "Time from a request's head to its answer.", series)
+        writer.counter(
+            "recserver_requests_shed", "Requests refused because the queue was full.",
+            [("", service.metrics.shed.value)])
+        writer.counter(
+            "recserver_requests_abandoned", "Requests whose client had gone before they were computed.",
+            [("", service.metrics.abandoned.value)])
+        writer.gauge(
+            "recserver_queue_depth", "Requests waiting for a compute thread.", [("", Double(pool.depth))])
+    }
+
+    private func writePipeline(_ writer: inout MetricsWriter) {
+        let metrics = service.metrics
+        writer.histogram(
+            "recserver_stage_seconds", "Time per stage of a recommendation.",
+            Metrics.Stage.allCases.map { ("stage=\"\($0.rawValue)\"", metrics.stages[$0.index]) })
+        writer.histogram(
+            "recserver_stage_candidates", "Candidates that leave a stage.",
+            [
+                ("stage=\"retrieve\"", metrics.candidatesRetrieved),
+                ("stage=\"rank\"", metrics.candidatesRanked),
+                ("stage=\"slate\"", metrics.itemsReturned),
+            ])
+        writer.counter(
+            "recserver_degraded", "Answers that left out a step, by step.",
+            DegradationStep.allCases.map { ("step=\"\($0.rawValue)\"", metrics.degraded($0).value) })
+        writer.counter(
+            "recserver_deadline_missed", "Requests answered 504.", [("", metrics.deadlinesMissed.value)])
+        writer.counter(
+            "recserver_short_answers", "Answers with fewer items than asked for.",
+            [("", metrics.shortAnswers.value)])
+        writer.counter(
+            "recserver_scores_dropped", "Candidates dropped because a score was not finite.",
+            [("", metrics.scoresDropped.value)])
+        writer.counter(
+            "recserver_history_tokens", "History events encoded by the sequence model.",
+            [("", metrics.historyTokens.value)])
+        guard let snapshot = service.snapshot else { return }
+        let manifest = snapshot.manifest
+        writer.gauge(
+            "recserver_bundle_info", "The bundle that serves; always 1.",
+            [
+                (
+                    "model_version=\"\(manifest.modelVersion)\",space_version=\"\(manifest.spaceVersion)\",sha256=\"\(snapshot.digest)\","
+                        + "index=\"\(snapshot.indexName)\"", 1
+                )
+            ])
+        writer.gauge(
+            "recserver_bundle_items", "Items in the catalogue.", [("", Double(manifest.items.count))])
+    }
+
+    private func writeConnections(_ writer: inout MetricsWriter) {
+        func count(_ value: Int) -> UInt64 { UInt64(clamping: value) }
+        writer.gauge(
+            "recserver_connections_open", "Open connections.", [("", Double(counters.connectionsOpen))])
+        writer.counter(
+            "recserver_connections_accepted", "Connections accepted.",
+            [("", count(counters.connectionsAccepted))])
+        writer.counter(
+            "recserver_connections_refused", "Connections refused at the limit.",
+            [("", count(counters.connectionsRefused))])
+        writer.counter(
+            "recserver_protocol_errors", "Requests the HTTP layer refused.",
+            [("", count(counters.protocolErrors))])
+        writer.counter(
+            "recserver_timeouts", "Heads, bodies and answers that took too long.",
+            [("", count(counters.timeouts))])
+        writer.counter(
+            "recserver_received_bytes", "Bytes read from clients.", [("", count(counters.bytesReceived))])
+        writer.counter("recserver_sent_bytes", "Bytes written to clients.", [("", count(counters.bytesSent))])
+    }
+
+    private func writeProcess(_ writer: inout MetricsWriter) {
+        writer.gauge(
+            "recserver_build_info", "The server's version; always 1.",
+            [("version=\"\(version)\",kernels=\"\(service.settings.kernelLevel)\"", 1)])
+        writer.gauge(
+            "recserver_ready", "1 while /readyz says so.",
+            [("", service.snapshot != nil && !service.isDraining ? 1 : 0)])
+        writer.counter(
+            "process_cpu_seconds", "User and system time.",
+            value: Double(ProcessResources.cpuNanoseconds) / 1e9)
+        writer.gauge(
+            "process_resident_memory_bytes", "Resident memory.",
+            [("", Double(ProcessResources.residentBytes))])
+        writer.gauge("process_open_fds", "Open descriptors.", [("", Double(ProcessResources.openFiles))])
+        let uptime = Double(MonotonicClock.nanoseconds &- startedAt) / 1e9
+        writer.gauge(
+            "process_start_time_seconds", "Start of the process, Unix seconds.",
+            [("", Double(WallClock.nanoseconds) / 1e9 - uptime)])
+    }
+}

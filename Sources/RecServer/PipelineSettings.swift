@@ -1,0 +1,21 @@
+import Kernels
+
+/// The tunables that the request path reads, resolved once.
+struct PipelineSettings: Sendable {
+    let deadlineMilliseconds: Int
+    let candidatesMax: Int
+    let probesMax: Int
+    let shortlistFactorMax: Int
+    let microbatch: Int
+    /// Instruction set of the element-wise kernels.
+    let kernelLevel: String
+
+    init(_ configuration: Configuration) {
+        deadlineMilliseconds = configuration.integer("deadline_ms")
+        candidatesMax = configuration.integer("candidates_max")
+        probesMax = configuration.integer("probes_max")
+        shortlistFactorMax = configuration.integer("shortlist_factor_max")
+        microbatch = configuration.integer("microbatch")
+        kernelLevel = "\(Kernel.level)"
+    }
+}

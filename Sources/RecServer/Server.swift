@@ -1,0 +1,116 @@
+import HTTP
+import Kernels
+import Logging
+import Threading
+
+/// The daemon: composition root and life cycle, listen → load → ready → drain → stop.
+final class Server {
+    private let configuration: Configuration
+    private let logger: Logger
+    private let service: RecommendService
+    private let startedAt = MonotonicClock.nanoseconds
+
+    /// This program's version.
+    static let version = "0.1.0"
+
+    init(configuration: Configuration, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+        service = RecommendService(settings: PipelineSettings(configuration), logger: logger)
+    }
+
+    /// Serves until a signal ends it.
+    /// - Returns: the exit code: 0 after a clean drain, 1 when the start failed or requests were cut.
+    func run() throws -> Int32 {
+        try Signals.block()
+        let wanted = configuration.integer("compute_threads")
+        let pool = try ComputePool(
+            count: wanted == 0 ? NamedThread.processorCount : wanted,
+            queueDepth: configuration.integer("queue_depth"), service: service)
+        let http = try listen(pool)
+        do {
+            let snapshot = try SnapshotLoader(configuration: configuration, logger: logger).load(
+                configuration.text("bundle"))
+            service.publish(snapshot)
+            logger.info(
+                "ready",
+                metadata: [
+                    "model_version": "\(snapshot.manifest.modelVersion)",
+                    "items": "\(snapshot.manifest.items.count)",
+                    "index": "\(snapshot.indexName)",
+                ])
+        } catch {
+            logger.error(
+                "the bundle was refused",
+                metadata: ["bundle": "\(configuration.text("bundle"))", "reason": "\(error)"])
+            http.stop(within: .zero)
+            pool.stop()
+            return 1
+        }
+        try waitForEnd()
+        return drain(http, pool)
+    }
+
+    private func listen(_ pool: ComputePool) throws -> HTTPServer {
+        let counters = CountersSource()
+        let handler = LoopHandler(
+            service: service, pool: pool, openAPI: PackageResources.openapi_yaml, version: Self.version,
+            startedAt: startedAt,
+            counters: { counters.value })
+        let service = service
+        let http = HTTPServer(
+            host: configuration.text("host"), port: UInt16(configuration.integer("port")),
+            loops: configuration.integer("loops"),
+            limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            handler: { handler.handle($0, $1) })
+        counters.attach(http)
+        let port = try http.start()
+        logger.info("listening", metadata: ["host": "\(configuration.text("host"))", "port": "\(port)"])
+        StandardStream.output.write("recserver listening on http://\(configuration.text("host")):\(port)\n")
+        return http
+    }
+
+    private func httpLimits() -> HTTPLimits {
+        func milliseconds(_ name: String) -> Duration { .milliseconds(configuration.integer(name)) }
+        var limits = HTTPLimits()
+        limits.bodyBytesMax = configuration.integer("body_max")
+        limits.headTimeout = milliseconds("header_timeout_ms")
+        limits.bodyTimeout = milliseconds("body_timeout_ms")
+        limits.writeTimeout = milliseconds("write_timeout_ms")
+        limits.idleTimeout = milliseconds("idle_timeout_ms")
+        limits.connectionsMax = configuration.integer("connections_max")
+        return limits
+    }
+
+    /// Waits for SIGTERM or SIGINT. SIGHUP changes nothing: a new bundle needs a new process.
+    private func waitForEnd() throws {
+        while true {
+            switch try Signals.wait() {
+            case .hangUp: logger.warning("SIGHUP ignored: restart to switch the bundle")
+            case .terminate, .interrupt: return
+            case nil: continue
+            }
+        }
+    }
+
+    private func drain(_ http: HTTPServer, _ pool: ComputePool) -> Int32 {
+        service.beginDraining()
+        logger.info("draining")
+        let delay = configuration.integer("drain_delay_ms")
+        // A second signal cuts the delay short.
+        if delay > 0 { _ = try? Signals.wait(within: .milliseconds(delay)) }
+        http.beginDrain()
+        let isClean = http.stop(within: .milliseconds(configuration.integer("drain_limit_ms")))
+        pool.stop()
+        logger.info("stopped", metadata: ["clean": "\(isClean)"])
+        return isClean ? 0 : 1
+    }
+}
+
+/// The listener's counters, for handlers that are made before the listener.
+private final class CountersSource: Sendable {
+    private let server = Lock<HTTPServer?>(nil)
+
+    func attach(_ server: HTTPServer) { self.server.withLock { $0 = server } }
+    var value: HTTPCounters { server.withLock { $0?.counters } ?? HTTPCounters() }
+}

@@ -1,0 +1,34 @@
+import Artifacts
+import Features
+import Kernels
+import Ranking
+import Retrieval
+
+/// One verified bundle with everything made from it: what a request holds from its beginning to its end.
+///
+/// Frozen, shared by all threads; a thread's scratch is in its `RecommendPipeline`.
+final class Snapshot: Sendable {
+    let manifest: Manifest
+    /// SHA-256 of the manifest: the bundle's identity.
+    let digest: String
+    let retrieval: RetrievalModel
+    let users: UserDirectory?
+    let tower: UserTower?
+    let ranking: RankingModel
+
+    var catalog: ItemCatalog { retrieval.catalog }
+
+    /// What searches the item vectors: `ivfpq` or `flat`.
+    var indexName: String { retrieval.items is FlatIndex ? "flat" : "ivfpq" }
+
+    init(
+        manifest: Manifest, digest: String, retrieval: RetrievalModel, users: UserDirectory?, tower: UserTower?, ranking: RankingModel
+    ) {
+        self.manifest = manifest
+        self.digest = digest
+        self.retrieval = retrieval
+        self.users = users
+        self.tower = tower
+        self.ranking = ranking
+    }
+}

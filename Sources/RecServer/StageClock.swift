@@ -1,0 +1,30 @@
+import Threading
+
+/// Measures the stages of one request, one after the other.
+struct StageClock {
+    private(set) var durations: [(stage: Metrics.Stage, nanoseconds: UInt64)] = []
+    private var last: UInt64
+
+    init(start: UInt64) { last = start }
+
+    /// Ends a stage: the time since the last end was its own.
+    @discardableResult
+    mutating func end(_ stage: Metrics.Stage) -> UInt64 {
+        let now = MonotonicClock.nanoseconds
+        durations.append((stage, now &- last))
+        last = now
+        return now
+    }
+
+    /// The value of a `Server-Timing` header, milliseconds (W3C Server Timing).
+    var header: String {
+        durations.map { "\($0.stage.rawValue);dur=\(Self.milliseconds($0.nanoseconds))" }.joined(
+            separator: ", ")
+    }
+
+    private static func milliseconds(_ nanoseconds: UInt64) -> String {
+        let micro = nanoseconds / 1000
+        let fraction = String(micro % 1000)
+        return "\(micro / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
+    }
+}

@@ -1,0 +1,48 @@
+public import Artifacts
+public import Kernels
+
+/// All that retrieval knows of a bundle: catalogue, vectors and indexes.
+///
+/// Frozen, shared by all threads; each thread searches through a `Retriever` of its own.
+public final class RetrievalModel: Sendable {
+    /// Floor of the norms under the sequence model's dot head (ModelFormat.md §3.4).
+    public static let sequenceNormFloor: Float = 1e-6
+
+    public let configuration: RetrievalConfiguration
+    public let catalog: ItemCatalog
+    /// Index over `item.vector`.
+    public let items: any VectorIndex
+    /// The vectors behind `items`.
+    public let table: VectorTable
+    /// Index over the sequence model's item table, where it has a dot head and the source has a quota.
+    public let sequence: (any VectorIndex)?
+
+    /// A model of parts made before; traps when they do not have the catalogue's number of rows.
+    public init(
+        configuration: RetrievalConfiguration, catalog: ItemCatalog, table: VectorTable, items: any VectorIndex,
+        sequence: (any VectorIndex)? = nil
+    ) {
+        precondition(
+            table.count == catalog.count && items.count == catalog.count && sequence?.count ?? catalog.count == catalog.count,
+            "\(catalog.count) items, \(table.count) vectors, \(items.count) and \(sequence?.count ?? 0) in the indexes")
+        self.configuration = configuration
+        self.catalog = catalog
+        self.table = table
+        self.items = items
+        self.sequence = sequence
+    }
+
+    /// The metric of the sequence table under a dot head.
+    public static func sequenceTable(_ vectors: Matrix, head: DotHead) -> VectorTable {
+        head.normalize == .l2
+            ? VectorTable(vectors, metric: .cosine, floor: sequenceNormFloor) : VectorTable(vectors, metric: .innerProduct)
+    }
+
+    /// FAISS's parameters for the sequence table: the bundle's, with the most subquantizers that divide its dimension.
+    public static func sequenceConfiguration(_ index: IndexConfiguration, dimension: Int) -> IndexConfiguration {
+        var index = index
+        index.subquantizers = stride(from: min(index.subquantizers, dimension), to: 1, by: -1)
+            .first { dimension.isMultiple(of: $0) } ?? 1
+        return index
+    }
+}

@@ -1,0 +1,53 @@
+internal import Artifacts
+internal import Kernels
+
+extension Retriever {
+    /// The `k` items most like the item of `row`, best first, without itself, `excluded` rows and what `filter` refuses.
+    ///
+    /// By the metric between item vectors, except that an inner product space uses the cosine: there the longest vectors, which
+    /// belong to popular items, are near to everything. Fewer than `k` only when the whole catalogue has fewer; the
+    /// matching rows are then scanned. Forgets a request that was begun. Traps when `row` is out of range.
+    public func similar(
+        to row: Int, k: Int, filter: CompiledFilter? = nil, excluded: [Int] = []
+    ) throws(RetrievalError) -> [Neighbor] {
+        var request = RetrievalRequest(model.configuration, minimum: k)
+        request.filter = filter
+        request.excluded = excluded + [row]
+        begin(request)
+        let query = model.table.vectors.view.row(row)
+        let measure = model.table.similarity
+        var settings = request.settings
+        settings.measure = measure
+        try model.items.search(query, k: fetchCount(k), settings: settings, into: neighbors)
+        var similar: [Neighbor] = []
+        for i in 0..<neighbors.count where similar.count < k && pool.admits(UInt32(neighbors[i].row)) {
+            similar.append(neighbors[i])
+        }
+        guard similar.count < k else { return similar }
+        try scan(query, measure: measure, k: k)
+        return neighbors.all
+    }
+
+    /// Leaves the best `k` of all rows that the pool admits in `neighbors`, exactly.
+    func scan(_ query: MatrixView, measure: Metric, k: Int) throws(RetrievalError) {
+        let table = model.table
+        let prepared = try neighbors.prepare(query, table: table, measure: measure)
+        let k = min(k, table.count)
+        neighbors.clear()
+        neighbors.reserve(k + FlatIndex.blockRows)
+        var row: UInt32 = 0
+        while row < UInt32(table.count) {
+            var length = 0
+            while row < UInt32(table.count), length < FlatIndex.blockRows {
+                if pool.admits(row) {
+                    neighbors.rows[length] = row
+                    length += 1
+                }
+                row += 1
+            }
+            table.score(prepared, measure: measure, rows: neighbors.rows, count: length, into: &neighbors.scores)
+            neighbors.merge(length, keeping: k)
+        }
+        neighbors.finish(keeping: k)
+    }
+}
