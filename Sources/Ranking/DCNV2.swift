@@ -84,6 +84,7 @@ public final class DCNV2Run {
     private let product: MutableMatrix  // [blockRows, W]
     private let narrow: MutableMatrix  // [blockRows, r]
     private let hidden: [MutableMatrix]  // per deep layer [blockRows, out]
+    private var sound: [Bool]
 
     /// Scratch for blocks of `blockRows` ≥ 1 rows; no result depends on the size.
     public init(_ model: DCNV2, blockRows: Int = blockRowsDefault) {
@@ -94,7 +95,11 @@ public final class DCNV2Run {
         product = MutableMatrix(rows: blockRows, columns: model.width)
         narrow = MutableMatrix(rows: blockRows, columns: model.crossRank)
         hidden = model.deep.map { MutableMatrix(rows: blockRows, columns: $0.weight.rows) }
+        sound = [Bool](repeating: true, count: blockRows)
     }
+
+    /// Whether no NaN or infinity arose in row `row` of the last call: an activation may hide one from the logits.
+    public func isSound(_ row: Int) -> Bool { sound[row] }
 
     /// Logits [m, T] of the input rows x0 [m, W]; m ≤ `blockRows`. No allocation.
     public func logits(_ x0: MatrixView, into logits: MutableMatrixView) {
@@ -103,19 +108,32 @@ public final class DCNV2Run {
         precondition(
             logits.rows == x0.rows && logits.columns == model.taskCount,
             "output [\(logits.rows), \(logits.columns)]")
+        for row in rows { sound[row] = true }
         let crossed = crossPart(x0, rows)
+        check(crossed)
         let last = deepPart(model.isParallel ? x0 : crossed, rows)
-        guard model.isParallel else {
-            return linear(last, weight: model.head, bias: model.headBias, into: logits)
+        if model.isParallel {
+            let all = 0..<model.taskCount
+            let crossHead = model.head.view(rows: all, columns: 0..<model.width)
+            let deepHead = model.head.view(rows: all, columns: model.width..<model.head.columns)
+            linear(crossed, weight: crossHead, bias: model.headBias.view, into: logits)
+            gemm(last, deepHead, transposingB: true, beta: 1, into: logits)
+        } else {
+            linear(last, weight: model.head, bias: model.headBias, into: logits)
         }
-        let all = 0..<model.taskCount
-        linear(
-            crossed, weight: model.head.view(rows: all, columns: 0..<model.width), bias: model.headBias.view,
-            into: logits)
-        gemm(
-            last, model.head.view(rows: all, columns: model.width..<model.head.columns), transposingB: true,
-            beta: 1,
-            into: logits)
+        check(logits.reading)
+    }
+
+    /// Finds the rows that hold a NaN or an infinity; the usual answer, none, costs one pass.
+    private func check(_ values: MatrixView) {
+        guard !values.isFinite else { return }
+        for row in 0..<values.rows {
+            let isFinite = values.withRow(row) { span in
+                for i in 0..<span.count where !span[i].isFinite { return false }
+                return true
+            }
+            if !isFinite { sound[row] = false }
+        }
     }
 
     private func crossPart(_ x0: MatrixView, _ rows: Range<Int>) -> MatrixView {
@@ -143,6 +161,7 @@ public final class DCNV2Run {
         for (layer, output) in zip(model.deep, hidden) {
             let output = output.view(rows: rows)
             linear(last, weight: layer.weight, bias: layer.bias, into: output)
+            check(output.reading)
             model.activation.apply(to: output)
             last = output.reading
         }

@@ -71,6 +71,7 @@ public final class SequenceScorer {
     /// Rows that go through the layers together: large enough for the matrix products, small enough for the cache.
     public static let blockRowsDefault = 64
 
+    /// The model that runs.
     public let model: SequenceModel
     private let run: any SequenceRun
     private let microbatch: Int

@@ -40,13 +40,12 @@ public struct ValueModel: Sendable {
     }
 
     /// Σ w·p, Σ w·ln max(p, floor) or Π max(p, floor)^w over the tasks; `probabilities` and `weights` in the order of `tasks`.
-    public func value(_ probabilities: Span<Double>, weights: [Double]) -> Double {
+    public func value(_ probabilities: ArraySlice<Double>, weights: [Double]) -> Double {
         precondition(
             probabilities.count == weights.count,
             "\(probabilities.count) probabilities, \(weights.count) weights")
         var value = form == .power ? 1.0 : 0
-        for task in weights.indices {
-            let p = probabilities[task]
+        for (task, p) in probabilities.enumerated() {
             // `max` would turn a NaN into the floor and hide it.
             let floored = p < Self.probabilityFloor ? Self.probabilityFloor : p
             switch form {

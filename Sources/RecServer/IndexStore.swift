@@ -16,7 +16,10 @@ struct IndexStore {
     private static let byteMaximum = 1 << 36
 
     /// - Parameter mayBuild: whether catalogues of any size may be indexed now.
-    init(_ folder: BundleFolder, _ configuration: Configuration, mayBuild: Bool, _ logger: Logger, _ progress: ProgressLine) {
+    init(
+        _ folder: BundleFolder, _ configuration: Configuration, mayBuild: Bool, _ logger: Logger,
+        _ progress: ProgressLine
+    ) {
         self.folder = folder
         let named = configuration.text("index_cache")
         cache = named.isEmpty ? folder.path + "/.index" : named
@@ -30,16 +33,22 @@ struct IndexStore {
     func index(
         _ name: String, _ table: VectorTable, _ configuration: IndexConfiguration, shipped: FileBytes? = nil
     ) throws -> any VectorIndex {
-        guard IndexBuilder.needsCodes(rows: table.count, configuration: configuration) else { return FlatIndex(table) }
+        guard IndexBuilder.needsCodes(rows: table.count, configuration: configuration) else {
+            return FlatIndex(table)
+        }
         if let shipped {
             return try reranked(verified: shipped.copy(), table)
         }
         let key = Digest.sha256(
-            Array("1 \(folder.digest) \(name) \(configuration.lists) \(configuration.subquantizers) \(configuration.bits)".utf8))
+            Array(
+                "1 \(folder.digest) \(name) \(configuration.lists) \(configuration.subquantizers) \(configuration.bits)"
+                    .utf8))
         let path = cache + "/" + key + ".faiss"
         if let kept = kept(path) {
             do { return try reranked(verified: kept, table) } catch {
-                logger.warning("a kept index does not fit and is made again", metadata: ["index": "\(name)", "reason": "\(error)"])
+                logger.warning(
+                    "a kept index does not fit and is made again",
+                    metadata: ["index": "\(name)", "reason": "\(error)"])
             }
         }
         guard table.count <= buildMaximum else {
@@ -58,7 +67,8 @@ struct IndexStore {
     }
 
     private func reranked(verified bytes: [UInt8], _ table: VectorTable) throws -> any VectorIndex {
-        let codes = try FaissIndex(verified: bytes, metric: table.metric, dimension: table.dimension, count: table.count)
+        let codes = try FaissIndex(
+            verified: bytes, metric: table.metric, dimension: table.dimension, count: table.count)
         return try RerankedIndex(shortlist: codes, table: table)
     }
 

@@ -1,3 +1,4 @@
+import Artifacts
 import HTTP
 import JSON
 import Threading
@@ -12,7 +13,7 @@ struct LoopHandler: Sendable {
     let version: String
     let startedAt: UInt64
     /// The listener's counters, once there is one.
-    let counters: @Sendable () -> HTTPCounters
+    let counters: @Sendable () -> HTTPCounters?
 
     func handle(_ request: HTTPRequest, _ exchange: Exchange) {
         let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))

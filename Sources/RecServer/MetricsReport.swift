@@ -1,3 +1,4 @@
+import Artifacts
 import HTTP
 import Threading
 
@@ -5,7 +6,7 @@ import Threading
 struct MetricsReport {
     let service: RecommendService
     let pool: ComputePool
-    let counters: HTTPCounters
+    let counters: HTTPCounters?
     let version: String
     let startedAt: UInt64
 
@@ -80,6 +81,7 @@ struct MetricsReport {
     }
 
     private func writeConnections(_ writer: inout MetricsWriter) {
+        guard let counters else { return }
         func count(_ value: Int) -> UInt64 { UInt64(clamping: value) }
         writer.gauge(
             "recserver_connections_open", "Open connections.", [("", Double(counters.connectionsOpen))])

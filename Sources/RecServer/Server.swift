@@ -1,3 +1,4 @@
+import Artifacts
 import HTTP
 import Kernels
 import Logging
@@ -28,9 +29,8 @@ final class Server {
             count: wanted == 0 ? NamedThread.processorCount : wanted,
             queueDepth: configuration.integer("queue_depth"), service: service)
         let http = try listen(pool)
-        do {
-            let snapshot = try SnapshotLoader(configuration: configuration, logger: logger).load(
-                configuration.text("bundle"))
+        switch try loadOrSignal() {
+        case .loaded(let snapshot):
             service.publish(snapshot)
             logger.info(
                 "ready",
@@ -39,16 +39,52 @@ final class Server {
                     "items": "\(snapshot.manifest.items.count)",
                     "index": "\(snapshot.indexName)",
                 ])
-        } catch {
+            try waitForEnd()
+            return drain(http, pool)
+        case .refused(let reason):
             logger.error(
                 "the bundle was refused",
-                metadata: ["bundle": "\(configuration.text("bundle"))", "reason": "\(error)"])
+                metadata: ["bundle": "\(configuration.text("bundle"))", "reason": "\(reason)"])
             http.stop(within: .zero)
             pool.stop()
             return 1
+        case .interrupted:
+            logger.info("stopped while loading")
+            return 0
         }
-        try waitForEnd()
-        return drain(http, pool)
+    }
+
+    /// How a load ended.
+    private enum LoadOutcome: Sendable {
+        case loaded(Snapshot)
+        case refused(String)
+        case interrupted
+    }
+
+    /// Loads on a thread of its own, so that a signal ends the process also while a large bundle is read.
+    private func loadOrSignal() throws -> LoadOutcome {
+        let outcome = Lock<LoadOutcome?>(nil)
+        let loader = SnapshotLoader(configuration: configuration, logger: logger)
+        let path = configuration.text("bundle")
+        let thread = try NamedThread(name: "load") {
+            do {
+                let snapshot = try loader.load(path)
+                outcome.withLock { $0 = .loaded(snapshot) }
+            } catch {
+                outcome.withLock { $0 = .refused("\(error)") }
+            }
+        }
+        while true {
+            if let outcome = outcome.withLock({ $0 }) {
+                thread.join()
+                return outcome
+            }
+            // 10 ms: a small bundle loads in less than a person notices.
+            switch try Signals.wait(within: .milliseconds(10)) {
+            case .terminate, .interrupt: return .interrupted
+            case .hangUp, nil: continue
+            }
+        }
     }
 
     private func listen(_ pool: ComputePool) throws -> HTTPServer {
@@ -112,5 +148,5 @@ private final class CountersSource: Sendable {
     private let server = Lock<HTTPServer?>(nil)
 
     func attach(_ server: HTTPServer) { self.server.withLock { $0 = server } }
-    var value: HTTPCounters { server.withLock { $0?.counters } ?? HTTPCounters() }
+    var value: HTTPCounters? { server.withLock { $0?.counters } }
 }

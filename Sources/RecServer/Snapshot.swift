@@ -8,12 +8,18 @@ import Retrieval
 ///
 /// Frozen, shared by all threads; a thread's scratch is in its `RecommendPipeline`.
 final class Snapshot: Sendable {
+    /// The user tower with the encoder of its input.
+    struct Tower: Sendable {
+        let encoder: FeatureEncoder
+        let network: UserTower
+    }
+
     let manifest: Manifest
     /// SHA-256 of the manifest: the bundle's identity.
     let digest: String
     let retrieval: RetrievalModel
     let users: UserDirectory?
-    let tower: UserTower?
+    let tower: Tower?
     let ranking: RankingModel
 
     var catalog: ItemCatalog { retrieval.catalog }
@@ -22,7 +28,8 @@ final class Snapshot: Sendable {
     var indexName: String { retrieval.items is FlatIndex ? "flat" : "ivfpq" }
 
     init(
-        manifest: Manifest, digest: String, retrieval: RetrievalModel, users: UserDirectory?, tower: UserTower?, ranking: RankingModel
+        manifest: Manifest, digest: String, retrieval: RetrievalModel, users: UserDirectory?, tower: Tower?,
+        ranking: RankingModel
     ) {
         self.manifest = manifest
         self.digest = digest

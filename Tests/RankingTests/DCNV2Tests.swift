@@ -12,6 +12,12 @@ import Testing
         let width: Int
         let tensors: TensorSet
 
+        init(_ configuration: RankerConfiguration, width: Int, _ tensors: TensorSet) {
+            self.configuration = configuration
+            self.width = width
+            self.tensors = tensors
+        }
+
         init(_ seed: UInt64, _ structure: RankerConfiguration.Structure, lowRank: Bool) {
             var r = SeededRandom(seed)
             width = Int.random(in: 3...40, using: &r)

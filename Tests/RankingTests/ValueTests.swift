@@ -31,7 +31,7 @@ import Testing
         let tasks = p.indices.map { "t\($0)" }
         let model = try ValueModel(ValueConfiguration(form: form, weights: [:]), tasks: tasks)
         let weights = try model.weights(overriding: Dictionary(uniqueKeysWithValues: zip(tasks, w)))
-        return model.value(p.span, weights: weights)
+        return model.value(p[...], weights: weights)
     }
 
     @Test func `each form is its formula, with the floor and negative weights`() throws {

@@ -14,7 +14,8 @@ struct SimilarRequest {
     init(itemID: String, query: String?) throws(Problem) {
         self.itemID = itemID
         guard let query, !query.isEmpty else { return }
-        guard let parameters = QueryString(query, countMax: RecommendRequest.Limits.exclude + 100)?.parameters else {
+        guard let parameters = QueryString(query, countMax: RecommendRequest.Limits.exclude + 100)?.parameters
+        else {
             throw Problem(.badRequest, "the query string is malformed")
         }
         var fields: [String]?

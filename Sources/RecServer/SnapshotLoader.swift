@@ -1,0 +1,124 @@
+import Artifacts
+import Features
+import JSON
+import Kernels
+import Logging
+import Ranking
+import RecCore
+import Retrieval
+
+/// Makes a snapshot from a bundle's folder: all of it, or an error that names what is wrong.
+struct SnapshotLoader {
+    let configuration: Configuration
+    let logger: Logger
+
+    /// Loads and verifies a bundle.
+    /// - Parameter mayBuild: whether to index catalogues of any size, as `recserver build` does.
+    func load(_ path: String, mayBuild: Bool = false) throws -> Snapshot {
+        let loaded = try open(path, mayBuild: mayBuild)
+        if configuration.text("verify_goldens") == "on", let bytes = loaded.folder.optionalFile(Golden.file) {
+            let report = try replay(try Golden.read(bytes.copy()), on: loaded.snapshot)
+            if let failure = report.firstFailure {
+                throw BundleError(
+                    file: Golden.file, tensor: "line \(failure.worstLine)",
+                    expected: "\(failure.name) within \(report.tolerance)",
+                    found: "\(failure.worst) times that")
+            }
+        }
+        return loaded.snapshot
+    }
+
+    /// Verifies a bundle and reports on it; throws only for what makes a report impossible.
+    func check(_ path: String) throws -> CheckReport {
+        let loaded = try open(path, mayBuild: true)
+        let goldens = try loaded.folder.optionalFile(Golden.file).map { try Golden.read($0.copy()) } ?? []
+        let recall = try IndexRecall.measure(loaded.snapshot, progress: ProgressLine { logger.info("\($0)") })
+        return CheckReport(
+            snapshot: loaded.snapshot, goldens: try replay(goldens, on: loaded.snapshot), recall: recall)
+    }
+
+    private func open(_ path: String, mayBuild: Bool) throws -> (folder: BundleFolder, snapshot: Snapshot) {
+        let progress = ProgressLine { logger.info("\($0)") }
+        let folder = try BundleFolder(path: path) { progress.show("reading the bundle", $0, $1) }
+        let manifest = folder.manifest
+        let tensors = folder.tensors
+        let tables = SharedTables(tensors)
+        let items = manifest.items.count
+        let catalog = try ItemCatalog(manifest.items, tensors: tensors)
+        let vectors = try tables.matrix("item.vector", rows: items, columns: manifest.retrieval.dimension)
+        let users = try manifest.users.map { users throws(BundleError) in
+            try UserDirectory(
+                users, itemCount: items, actionCount: manifest.sequence?.actions.count ?? 256,
+                tensors: tensors)
+        }
+        let schema = try FeatureSchema(manifest, tables: tables)
+        let tower = try manifest.tower.map { tower throws(BundleError) in
+            let encoder = try schema.encoder(inputs: tower.inputs, for: .tower)
+            return Snapshot.Tower(
+                encoder: encoder,
+                network: try UserTower(
+                    configuration: tower, inputWidth: encoder.width, dimension: manifest.retrieval.dimension,
+                    tensors: tensors))
+        }
+        let ranking = try RankingModel(
+            manifest, tensors: tensors, tables: tables, schema: schema,
+            attributes: CatalogAttributes(catalog: catalog))
+        try tensors.refuseUnread()
+        let store = IndexStore(folder, configuration, mayBuild: mayBuild, logger, progress)
+        let retrieval = try retrievalModel(
+            manifest, catalog, vectors, ranking, store, shipped: folder.optionalFile("retrieval.faiss"))
+        let snapshot = Snapshot(
+            manifest: manifest, digest: folder.digest, retrieval: retrieval, users: users, tower: tower,
+            ranking: ranking)
+        return (folder, snapshot)
+    }
+
+    private func retrievalModel(
+        _ manifest: Manifest, _ catalog: ItemCatalog, _ vectors: Matrix, _ ranking: RankingModel,
+        _ store: IndexStore, shipped: FileBytes?
+    ) throws -> RetrievalModel {
+        let table = VectorTable(vectors, metric: manifest.retrieval.metric)
+        let items = try store.index("item.vector", table, manifest.retrieval.index, shipped: shipped)
+        var sequence: (any VectorIndex)?
+        if manifest.retrieval.quotas.sequence > 0, let model = ranking.sequence,
+            let head = model.configuration.dot
+        {
+            let configuration = RetrievalModel.sequenceConfiguration(
+                manifest.retrieval.index, dimension: model.dimension)
+            sequence = try store.index(
+                "sequence.item_embedding.weight", RetrievalModel.sequenceTable(model.items, head: head),
+                configuration)
+        }
+        return RetrievalModel(
+            configuration: manifest.retrieval, catalog: catalog, table: table, items: items,
+            sequence: sequence)
+    }
+
+    private func replay(_ goldens: [Golden], on snapshot: Snapshot) throws -> GoldenReport {
+        var report = GoldenReport(tolerance: snapshot.manifest.tolerance)
+        let progress = ProgressLine { logger.info("\($0)") }
+        let pipeline = RecommendPipeline(snapshot, PipelineSettings(configuration), Metrics())
+        for (index, golden) in goldens.enumerated() {
+            do {
+                report.add(golden, ours: try pipeline.stages(of: golden.request))
+            } catch let problem {
+                throw BundleError(
+                    file: Golden.file, tensor: "line \(golden.line)",
+                    expected: "a request this bundle can answer",
+                    found: problem.detail ?? problem.errors.first.map { "\($0.pointer): \($0.detail)" }
+                        ?? problem.kind.rawValue)
+            }
+            progress.show("replaying goldens", index + 1, goldens.count)
+        }
+        return report
+    }
+}
+
+/// The catalogue's attributes as the ranker's encoders read them.
+private struct CatalogAttributes: ItemAttributes {
+    let catalog: ItemCatalog
+
+    func value(row: Int, attribute: Int) -> FeatureValue? {
+        catalog.attribute(row, catalog.attributes[attribute].name)
+    }
+}
