@@ -53,9 +53,9 @@ public struct FeatureEncoder: Sendable {
             case .context(let encoder):
                 try encoder.encode(query.contextFeatures[encoder.key], into: rows, row: row, column: offset)
             case .userRow(let table):
-                let user = query.userRow.map { $0 + 1 } ?? 0
                 // A user who came after the model was trained has no row.
-                rows.copyRow(row, atColumn: offset, from: table.view, row: (0..<table.rows).contains(user) ? user : 0)
+                let known = query.userRow.flatMap { (0..<table.rows - 1).contains($0) ? $0 : nil }
+                rows.copyRow(row, atColumn: offset, from: table.view, row: known.map { $0 + 1 } ?? 0)
             case .pool(let table, let last, let pooling, let actions):
                 pool(query.history, table, last: last, pooling, actions, into: rows, row: row, column: offset)
             case .stage(_, let width, let mean, let deviation):
@@ -90,9 +90,11 @@ public struct FeatureEncoder: Sendable {
     /// a candidate brings features of its own.
     /// - Throws: `FeatureError`, naming the feature.
     public func encodeCandidates(
-        _ candidates: ArraySlice<Candidate>, queryRow: MatrixView, stages: StageValues, into rows: MutableMatrixView
+        _ candidates: ArraySlice<Candidate>, queryRow: MatrixView, stages: StageValues,
+        into rows: MutableMatrixView
     ) throws(FeatureError) {
-        precondition(rows.rows == candidates.count && rows.columns == width, "[\(rows.rows), \(rows.columns)]")
+        precondition(
+            rows.rows == candidates.count && rows.columns == width, "[\(rows.rows), \(rows.columns)]")
         for row in 0..<rows.rows { rows.copyRow(row, from: queryRow, row: 0) }
         let first = candidates.startIndex
         for column in candidateColumns {
@@ -124,7 +126,8 @@ public struct FeatureEncoder: Sendable {
                         write(view, line, width: width, mean, deviation, into: rows, row: row, column: offset)
                     }
                 }
-            case .user, .context, .userRow, .pool: preconditionFailure("a request's feature among the candidates'")
+            case .user, .context, .userRow, .pool:
+                preconditionFailure("a request's feature among the candidates'")
             }
         }
     }

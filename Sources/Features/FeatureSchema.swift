@@ -63,17 +63,20 @@ public struct FeatureSchema: Sendable {
         for (index, name) in inputs.enumerated() {
             let pointer = "/\(reader.rawValue)/inputs/\(index)"
             guard let feature = features[name] else {
-                throw BundleError(file: "manifest.json", tensor: pointer, expected: "a feature's name", found: name)
+                throw BundleError(
+                    file: "manifest.json", tensor: pointer, expected: "a feature's name", found: name)
             }
             guard seen.insert(name).inserted else {
-                throw BundleError(file: "manifest.json", tensor: pointer, expected: "each feature once", found: name)
+                throw BundleError(
+                    file: "manifest.json", tensor: pointer, expected: "each feature once", found: name)
             }
             var itemColumn: ItemColumn?
             switch feature {
             case .item, .itemRow, .stage:
                 guard reader == .ranker else {
                     throw BundleError(
-                        file: "manifest.json", tensor: pointer, expected: "a feature of user, user_id, history or context",
+                        file: "manifest.json", tensor: pointer,
+                        expected: "a feature of user, user_id, history or context",
                         found: name)
                 }
                 if case .item(let encoder, .some(let attribute)) = feature {
@@ -83,7 +86,8 @@ public struct FeatureSchema: Sendable {
                         }
                     } catch {
                         throw BundleError(
-                            file: "manifest.json", tensor: pointer, expected: "attributes the feature can encode",
+                            file: "manifest.json", tensor: pointer,
+                            expected: "attributes the feature can encode",
                             found: error.description)
                     }
                 }
@@ -95,8 +99,11 @@ public struct FeatureSchema: Sendable {
         return FeatureEncoder(inputs: inputs, width: offset, columns: columns)
     }
 
-    private static func refuse(_ definition: FeatureDefinition, _ expected: String, _ found: String) -> BundleError {
-        BundleError(file: "manifest.json", tensor: "/features/\(definition.name)", expected: expected, found: found)
+    private static func refuse(_ definition: FeatureDefinition, _ expected: String, _ found: String)
+        -> BundleError
+    {
+        BundleError(
+            file: "manifest.json", tensor: "/features/\(definition.name)", expected: expected, found: found)
     }
 
     // MARK: One feature
@@ -109,11 +116,14 @@ public struct FeatureSchema: Sendable {
             let rows = (manifest.users?.count ?? 0) + 1
             return .userRow(try tables.matrix(definition.table, rows: rows, columns: dimension))
         case (.itemID, .row(let dimension)):
-            return .itemRow(try tables.matrix(definition.table, rows: manifest.items.count, columns: dimension))
+            return .itemRow(
+                try tables.matrix(definition.table, rows: manifest.items.count, columns: dimension))
         case (.history, .pool(let dimension, let last, let pooling, let names)):
             guard (1...4096).contains(last) else { throw refuse(definition, "last in 1...4096", "\(last)") }
             let table = try tables.matrix(definition.table, rows: manifest.items.count, columns: dimension)
-            let actions = try names.map { names throws(BundleError) in try actionIndices(names, definition, manifest) }
+            let actions = try names.map { names throws(BundleError) in
+                try actionIndices(names, definition, manifest)
+            }
             return .pool(table, last: last, pooling: pooling, actions: actions)
         case (.stage, .stage(let stage, let mean, let deviation)):
             guard mean.isFinite, deviation.isFinite, deviation > 0 else {
@@ -159,7 +169,8 @@ public struct FeatureSchema: Sendable {
                 throw refuse(definition, "ascending boundaries", "others")
             }
             kind = .bins(
-                boundaries, table: try tables.matrix(definition.table, rows: boundaries.count + 2, columns: dimension))
+                boundaries,
+                table: try tables.matrix(definition.table, rows: boundaries.count + 2, columns: dimension))
         case .squash(let function, let mean, let deviation):
             guard mean.isFinite, deviation.isFinite, deviation > 0 else {
                 throw refuse(definition, "std above 0", "\(deviation)")

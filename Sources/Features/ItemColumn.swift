@@ -47,7 +47,9 @@ enum ItemColumn: Sendable {
             rows.fillRow(row, columns: columns, with: 0)
             let range = offsets[item]..<offsets[item + 1]
             for i in range { rows.addRow(row, atColumn: column, from: table.view, row: Int(tableRows[i])) }
-            if pooling == .mean, range.count > 1 { rows.scaleRow(row, columns: columns, by: 1 / Float(range.count)) }
+            if pooling == .mean, range.count > 1 {
+                rows.scaleRow(row, columns: columns, by: 1 / Float(range.count))
+            }
         default: preconditionFailure("a column of another feature")
         }
     }

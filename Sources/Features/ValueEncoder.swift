@@ -29,7 +29,9 @@ struct ValueEncoder: Sendable {
     }
 
     /// Writes the encoding of a value, nil for a missing one, to the columns that begin at `column`.
-    func encode(_ value: FeatureValue?, into rows: MutableMatrixView, row: Int, column: Int) throws(FeatureError) {
+    func encode(_ value: FeatureValue?, into rows: MutableMatrixView, row: Int, column: Int)
+        throws(FeatureError)
+    {
         switch kind {
         case .words(let words, nil, let table):
             rows.copyRow(row, atColumn: column, from: table.view, row: try tableRow(value, words))
@@ -37,7 +39,9 @@ struct ValueEncoder: Sendable {
             rows.fillRow(row, columns: column..<column + table.columns, with: 0)
             guard let value else { return }
             if case .strings(let texts) = value {
-                for text in texts { rows.addRow(row, atColumn: column, from: table.view, row: words.row(of: text)) }
+                for text in texts {
+                    rows.addRow(row, atColumn: column, from: table.view, row: words.row(of: text))
+                }
                 guard pooling == .mean, texts.count > 1 else { return }
                 rows.scaleRow(row, columns: column..<column + table.columns, by: 1 / Float(texts.count))
             } else {
@@ -84,7 +88,8 @@ struct ValueEncoder: Sendable {
 
     /// The two columns of a squashed number.
     func squash(_ value: FeatureValue?) throws(FeatureError) -> (value: Float, isMissing: Float) {
-        guard case .squash(let function, let mean, let deviation) = kind, let number = try number(value) else { return (0, 1) }
+        guard case .squash(let function, let mean, let deviation) = kind, let number = try number(value)
+        else { return (0, 1) }
         let shaped: Double
         switch function {
         case .identity: shaped = number

@@ -7,24 +7,27 @@ internal import Kernels
 final class HSTURun: SequenceRun {
     private let model: HSTUModel
     private let blockRows: Int
-    private let x: MutableMatrix  // [blockRows, D]
-    private let normed: MutableMatrix  // [blockRows, D]
-    private let uvqk: MutableMatrix  // [blockRows, 2h·dv + 2h·dqk]
-    private let scores: MutableMatrix  // [blockRows, N + 1]
-    private let attended: MutableMatrix  // [blockRows, h·dv]
-    private let bias: MutableMatrix  // [blockRows, N + 1]: position plus time, of the layer at hand
+    private let microbatch: Int
+    private let x: MutableMatrix  // [rows, D]
+    private let normed: MutableMatrix  // [rows, D]
+    private let uvqk: MutableMatrix  // [rows, 2h·dv + 2h·dqk]
+    private let scores: MutableMatrix  // [rows, N + 1]
+    private let attended: MutableMatrix  // [rows, h·dv]
+    private let bias: MutableMatrix  // [rows, N + 1]: position plus time, of the layer at hand
     private var buckets: [UInt8]  // [blockRows, N + 1]
 
-    init(model: HSTUModel, blockRows: Int) {
+    init(model: HSTUModel, blockRows: Int, microbatch: Int) {
         self.model = model
         self.blockRows = blockRows
+        self.microbatch = microbatch
         let wide = model.maxEvents + 1
-        x = MutableMatrix(rows: blockRows, columns: model.dimension)
-        normed = MutableMatrix(rows: blockRows, columns: model.dimension)
-        uvqk = MutableMatrix(rows: blockRows, columns: 2 * (model.valueWidth + model.keyWidth))
-        scores = MutableMatrix(rows: blockRows, columns: wide)
-        attended = MutableMatrix(rows: blockRows, columns: model.valueWidth)
-        bias = MutableMatrix(rows: blockRows, columns: wide)
+        let rows = max(blockRows, microbatch)
+        x = MutableMatrix(rows: rows, columns: model.dimension)
+        normed = MutableMatrix(rows: rows, columns: model.dimension)
+        uvqk = MutableMatrix(rows: rows, columns: 2 * (model.valueWidth + model.keyWidth))
+        scores = MutableMatrix(rows: rows, columns: wide)
+        attended = MutableMatrix(rows: rows, columns: model.valueWidth)
+        bias = MutableMatrix(rows: rows, columns: wide)
         buckets = [UInt8](repeating: 0, count: blockRows * wide)
     }
 
@@ -144,12 +147,11 @@ final class HSTURun: SequenceRun {
     // MARK: Candidates
 
     func score(
-        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, microbatch: Int,
+        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double,
         vectors: MutableMatrixView,
         scores results: MutableMatrixView
     ) {
         guard let target = model.target else { preconditionFailure("a model without a target head") }
-        let batch = min(microbatch, blockRows)
         let count = prefix.count
         // All candidates share position and time: one row of classes, and one bias row per layer.
         if model.hasTimeBias {
@@ -158,7 +160,7 @@ final class HSTURun: SequenceRun {
         }
         var first = 0
         while first < rows.count {
-            let last = min(first + batch, rows.count)
+            let last = min(first + microbatch, rows.count)
             embedCandidates(rows, first..<last, position: count)
             for l in 0..<model.layers.count {
                 project(model.layers[l], rows: last - first)

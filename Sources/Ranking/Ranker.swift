@@ -41,7 +41,8 @@ public final class Ranker {
     ///   - microbatch: candidates that go through the sequence model together; no score depends on it.
     ///   - blockRows: candidates that go through DCN-V2 together; no score depends on it.
     public init(
-        _ model: RankingModel, capacity: Int = candidateMaximum, microbatch: Int = SequenceScorer.blockRowsDefault,
+        _ model: RankingModel, capacity: Int = candidateMaximum,
+        microbatch: Int = SequenceScorer.blockRowsDefault,
         blockRows: Int = DCNV2Run.blockRowsDefault
     ) {
         precondition(capacity >= 0, "room for \(capacity) candidates")
@@ -58,7 +59,8 @@ public final class Ranker {
         let width = model.network?.encoder.width ?? 0
         queryRow = MutableMatrix(rows: 1, columns: width)
         block = MutableMatrix(rows: blockRows, columns: width)
-        logitRows = MutableMatrix(rows: model.network == nil ? 0 : capacity, columns: model.network?.tasks.count ?? 0)
+        logitRows = MutableMatrix(
+            rows: model.network == nil ? 0 : capacity, columns: model.network?.tasks.count ?? 0)
         rows.reserveCapacity(capacity)
         sound.reserveCapacity(capacity)
     }

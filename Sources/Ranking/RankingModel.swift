@@ -43,7 +43,8 @@ public struct RankingModel: Sendable {
         }
         network = try manifest.ranker.map { ranker throws(BundleError) in
             guard let value = manifest.value else {
-                throw BundleError(file: "manifest.json", tensor: "/value", expected: "a value model", found: "none")
+                throw BundleError(
+                    file: "manifest.json", tensor: "/value", expected: "a value model", found: "none")
             }
             let encoder = try schema.encoder(inputs: ranker.inputs, for: .ranker, attributes: attributes)
             return Network(

@@ -27,7 +27,7 @@ final class SASRecRun: SequenceRun {
     }
 
     func score(
-        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, microbatch: Int,
+        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double,
         vectors: MutableMatrixView,
         scores: MutableMatrixView
     ) {

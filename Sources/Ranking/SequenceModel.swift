@@ -61,7 +61,7 @@ protocol SequenceRun: AnyObject {
     func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix)
     /// The target head for catalogue rows, in microbatches: `vectors` [m, D], `scores` [m, 1].
     func score(
-        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, microbatch: Int,
+        _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double,
         vectors: MutableMatrixView,
         scores: MutableMatrixView)
 }
@@ -74,18 +74,19 @@ public final class SequenceScorer {
     /// The model that runs.
     public let model: SequenceModel
     private let run: any SequenceRun
-    private let microbatch: Int
 
-    /// - Parameter microbatch: candidates scored together, ≥ 1; no score depends on it.
-    public init(_ model: SequenceModel, microbatch: Int = blockRowsDefault) {
-        precondition(microbatch >= 1, "microbatch of \(microbatch)")
+    /// - Parameters:
+    ///   - microbatch: candidates scored together, ≥ 1; no score depends on it.
+    ///   - historyRows: history rows computed together, ≥ 1; no row depends on it.
+    public init(
+        _ model: SequenceModel, microbatch: Int = blockRowsDefault, historyRows: Int = blockRowsDefault
+    ) {
+        precondition(microbatch >= 1 && historyRows >= 1, "\(microbatch) candidates, \(historyRows) rows")
         self.model = model
-        self.microbatch = microbatch
-        let blockRows = max(microbatch, Self.blockRowsDefault)
         run =
             switch model.family {
-            case .hstu(let model): HSTURun(model: model, blockRows: blockRows)
-            case .sasrec(let model): SASRecRun(model: model, blockRows: blockRows)
+            case .hstu(let model): HSTURun(model: model, blockRows: historyRows, microbatch: microbatch)
+            case .sasrec(let model): SASRecRun(model: model, blockRows: historyRows)
             }
     }
 
@@ -117,7 +118,7 @@ public final class SequenceScorer {
             vectors.fill(0)
             return scores.fill(0)
         }
-        run.score(rows, prefix, now: now, microbatch: microbatch, vectors: vectors, scores: scores)
+        run.score(rows, prefix, now: now, vectors: vectors, scores: scores)
     }
 
     /// The dot head for catalogue rows, without temperature: `scores` [m, 1]; zeros for an empty history or without the head.

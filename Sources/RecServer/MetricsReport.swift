@@ -111,11 +111,11 @@ struct MetricsReport {
             [("", service.snapshot != nil && !service.isDraining ? 1 : 0)])
         writer.counter(
             "process_cpu_seconds", "User and system time.",
-            value: Double(ProcessResources.cpuNanoseconds) / 1e9)
+            value: ProcessStatistics.processorTime / .seconds(1))
         writer.gauge(
             "process_resident_memory_bytes", "Resident memory.",
-            [("", Double(ProcessResources.residentBytes))])
-        writer.gauge("process_open_fds", "Open descriptors.", [("", Double(ProcessResources.openFiles))])
+            [("", Double(ProcessStatistics.residentByteCount ?? 0))])
+        writer.gauge("process_open_fds", "Open descriptors.", [("", Double(ProcessStatistics.openFileCount ?? 0))])
         let uptime = Double(MonotonicClock.nanoseconds &- startedAt) / 1e9
         writer.gauge(
             "process_start_time_seconds", "Start of the process, Unix seconds.",

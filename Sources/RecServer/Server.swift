@@ -24,6 +24,8 @@ final class Server {
     /// - Returns: the exit code: 0 after a clean drain, 1 when the start failed or requests were cut.
     func run() throws -> Int32 {
         try Signals.block()
+        // Each connection is a descriptor: the soft limit of a login shell is 1,024.
+        _ = ProcessStatistics.raiseFileLimit()
         let wanted = configuration.integer("compute_threads")
         let pool = try ComputePool(
             count: wanted == 0 ? NamedThread.processorCount : wanted,

@@ -17,7 +17,10 @@ import Testing
         let schema: FeatureSchema
         let encoder: FeatureEncoder
 
-        init(_ definitions: [FeatureDefinition], inputs: [String]? = nil, attributes: some ItemAttributes = Catalogue()) throws {
+        init(
+            _ definitions: [FeatureDefinition], inputs: [String]? = nil,
+            attributes: some ItemAttributes = Catalogue()
+        ) throws {
             self.definitions = definitions
             var random = SeededRandom(4)
             var tables: [String: Matrix] = [:]
@@ -35,7 +38,8 @@ import Testing
             let tensors = try BundleTensors(files: [(name: "t.safetensors", bytes: FileBytes(writer.file()))])
             schema = try FeatureSchema(try FeatureTests.manifest(definitions), tables: SharedTables(tensors))
             try tensors.refuseUnread()
-            encoder = try schema.encoder(inputs: inputs ?? definitions.map(\.name), for: .ranker, attributes: attributes)
+            encoder = try schema.encoder(
+                inputs: inputs ?? definitions.map(\.name), for: .ranker, attributes: attributes)
         }
 
         func row(_ feature: String, _ row: Int) -> [Double] {
@@ -43,11 +47,14 @@ import Testing
             return tables[definition.table]!.copyRow(row).map(Double.init)
         }
 
-        func encode(_ query: Query = Query(now: 0), _ candidates: [Candidate], stages: StageValues = StageValues()) throws -> [[Double]] {
+        func encode(_ query: Query, _ candidates: [Candidate], stages: StageValues = StageValues()) throws
+            -> [[Double]]
+        {
             let queryRow = MutableMatrix(rows: 1, columns: encoder.width)
             let rows = MutableMatrix(rows: candidates.count, columns: encoder.width)
             try encoder.encodeQuery(query, userVector: stages.userVector, into: queryRow.view)
-            try encoder.encodeCandidates(candidates[...], queryRow: queryRow.view.reading, stages: stages, into: rows.view)
+            try encoder.encodeCandidates(
+                candidates[...], queryRow: queryRow.view.reading, stages: stages, into: rows.view)
             return (0..<candidates.count).map { rows.copyRow($0).map(Double.init) }
         }
     }
@@ -92,11 +99,15 @@ import Testing
         }
     }
 
-    static func candidates(_ rows: [Int]) -> [Candidate] { rows.map { Candidate(row: $0, sources: .request) } }
+    static func candidates(_ rows: [Int]) -> [Candidate] {
+        rows.map { Candidate(row: $0, sources: .request) }
+    }
 
     func expect(_ found: [Double], _ expected: [Double], at location: SourceLocation = #_sourceLocation) {
         #expect(found.count == expected.count, sourceLocation: location)
-        for (a, b) in zip(found, expected) { #expect(abs(a - b) <= 2e-6 * max(1, abs(b)), sourceLocation: location) }
+        for (a, b) in zip(found, expected) {
+            #expect(abs(a - b) <= 2e-6 * max(1, abs(b)), sourceLocation: location)
+        }
     }
 
     // MARK: Words
@@ -104,11 +115,15 @@ import Testing
     @Test func `words are looked up as the page says, whatever their type`() throws {
         let f = try Fixture([
             FeatureDefinition(
-                name: "word", origin: .context, encoding: .vocabulary(["a", "true", "-3", "0", "9007199254740993"], dimension: 3, pooling: nil))
+                name: "word", origin: .context,
+                encoding: .vocabulary(
+                    ["a", "true", "-3", "0", "9007199254740993"], dimension: 3, pooling: nil))
         ])
         let cases: [(FeatureValue?, Int)] = [
-            (nil, 0), (.string("a"), 1), (.string("b"), 0), (.string(""), 0), (.string("A"), 0), (.boolean(true), 2), (.boolean(false), 0),
-            (.number(-3), 3), (.number(-3.5), 0), (.number(-0.0), 4), (.number(.nan), 0), (.number(.infinity), 0), (.string("-3"), 3),
+            (nil, 0), (.string("a"), 1), (.string("b"), 0), (.string(""), 0), (.string("A"), 0),
+            (.boolean(true), 2), (.boolean(false), 0),
+            (.number(-3), 3), (.number(-3.5), 0), (.number(-0.0), 4), (.number(.nan), 0),
+            (.number(.infinity), 0), (.string("-3"), 3),
         ]
         for (value, row) in cases {
             let query = Query(now: 0, contextFeatures: value.map { ["word": $0] } ?? [:])
@@ -120,7 +135,10 @@ import Testing
         #expect(fnv1a("") == 0xcbf2_9ce4_8422_2325)
         #expect(fnv1a("a") == 0xaf63_dc4c_8601_ec8c)
         #expect(fnv1a("foobar") == 0x8594_4171_f739_67e8)
-        let f = try Fixture([FeatureDefinition(name: "h", origin: .user, encoding: .hash(buckets: 7, dimension: 2, pooling: nil))])
+        let f = try Fixture([
+            FeatureDefinition(
+                name: "h", origin: .user, encoding: .hash(buckets: 7, dimension: 2, pooling: nil))
+        ])
         for text in ["a", "grün", "\u{0}", "", "true", "12"] {
             var hash: UInt64 = 14_695_981_039_346_656_037
             for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211 }
@@ -130,17 +148,20 @@ import Testing
         let number = try f.encode(Query(now: 0, userFeatures: ["h": .number(12)]), Self.candidates([0]))
         let text = try f.encode(Query(now: 0, userFeatures: ["h": .string("12")]), Self.candidates([0]))
         #expect(number == text)
-        expect(try f.encode(Query(now: 0, userFeatures: ["h": .number(1.5)]), Self.candidates([0]))[0], f.row("h", 0))
-        expect(try f.encode(Candidates.none)[0], f.row("h", 0))
+        expect(
+            try f.encode(Query(now: 0, userFeatures: ["h": .number(1.5)]), Self.candidates([0]))[0],
+            f.row("h", 0))
+        expect(try f.encode(Query(now: 0), Self.candidates([0]))[0], f.row("h", 0))
     }
-
-    enum Candidates { static let none = FeatureTests.candidates([0]) }
 
     @Test func `integral numbers of any size read as their decimal digits`() {
         for (number, digits) in [
-            (0.0, "0"), (-0.0, "0"), (5, "5"), (-17, "-17"), (9_007_199_254_740_992, "9007199254740992"), (1e18, "1000000000000000000"),
-            (9_223_372_036_854_775_808, "9223372036854775808"), (-9_223_372_036_854_775_808, "-9223372036854775808"),
-            (1e20, "100000000000000000000"), (-1e22, "-10000000000000000000000"), (1e23, "99999999999999991611392"),
+            (0.0, "0"), (-0.0, "0"), (5, "5"), (-17, "-17"), (9_007_199_254_740_992, "9007199254740992"),
+            (1e18, "1000000000000000000"),
+            (9_223_372_036_854_775_808, "9223372036854775808"),
+            (-9_223_372_036_854_775_808, "-9223372036854775808"),
+            (1e20, "100000000000000000000"), (-1e22, "-10000000000000000000000"),
+            (1e23, "99999999999999991611392"),
             (0x1p100, "1267650600228229401496703205376"),
         ] {
             #expect(decimalDigits(number) == digits)
@@ -153,7 +174,8 @@ import Testing
         for pooling in [Pooling.mean, .sum] {
             let f = try Fixture([
                 FeatureDefinition(
-                    name: "w", origin: .user, key: "likes", encoding: .vocabulary(["x", "1"], dimension: 3, pooling: pooling))
+                    name: "w", origin: .user, key: "likes",
+                    encoding: .vocabulary(["x", "1"], dimension: 3, pooling: pooling))
             ])
             func expected(_ rows: [Int]) -> [Double] {
                 (0..<3).map { c in
@@ -162,7 +184,8 @@ import Testing
                 }
             }
             let cases: [(FeatureValue?, [Int])] = [
-                (nil, []), (.strings([]), []), (.strings(["x"]), [1]), (.strings(["x", "?", "x", "1"]), [1, 0, 1, 2]), (.string("x"), [1]),
+                (nil, []), (.strings([]), []), (.strings(["x"]), [1]),
+                (.strings(["x", "?", "x", "1"]), [1, 0, 1, 2]), (.string("x"), [1]),
                 (.string("?"), [0]), (.number(1), [2]), (.number(1.5), [0]), (.boolean(true), [0]),
             ]
             for (value, rows) in cases {
@@ -176,24 +199,35 @@ import Testing
 
     @Test func `bins count the boundaries at or below the number`() throws {
         let boundaries = [-1.5, 0, 2, 2.5]
-        let f = try Fixture([FeatureDefinition(name: "b", origin: .context, encoding: .bins(boundaries, dimension: 2))])
+        let f = try Fixture([
+            FeatureDefinition(name: "b", origin: .context, encoding: .bins(boundaries, dimension: 2))
+        ])
         for x in [-1e308, -1.5000001, -1.5, -1, -0.0, 0, 1.999, 2, 2.4, 2.5, 7, 1e308] {
             let expected = f.row("b", 1 + boundaries.filter { $0 <= x }.count)
-            expect(try f.encode(Query(now: 0, contextFeatures: ["b": .number(x)]), Self.candidates([0]))[0], expected)
+            expect(
+                try f.encode(Query(now: 0, contextFeatures: ["b": .number(x)]), Self.candidates([0]))[0],
+                expected)
         }
         for value in [FeatureValue.string("2"), .boolean(true)] {
-            expect(try f.encode(Query(now: 0, contextFeatures: ["b": value]), Self.candidates([0]))[0], f.row("b", 0))
+            expect(
+                try f.encode(Query(now: 0, contextFeatures: ["b": value]), Self.candidates([0]))[0],
+                f.row("b", 0))
         }
     }
 
     @Test func `squash standardises, and marks what is missing`() throws {
         let f = try Fixture([
-            FeatureDefinition(name: "i", origin: .context, key: "x", encoding: .squash(function: .identity, mean: 3, deviation: 2)),
-            FeatureDefinition(name: "l", origin: .context, key: "x", encoding: .squash(function: .log1p, mean: -1, deviation: 0.5)),
+            FeatureDefinition(
+                name: "i", origin: .context, key: "x",
+                encoding: .squash(function: .identity, mean: 3, deviation: 2)),
+            FeatureDefinition(
+                name: "l", origin: .context, key: "x",
+                encoding: .squash(function: .log1p, mean: -1, deviation: 0.5)),
         ])
         for x in [-1e30, -5.5, -1, 0, 1e-9, 2, 1e30] {
             let log = (x < 0 ? -1.0 : 1) * naturalLogarithm(1 + abs(x))
-            let found = try f.encode(Query(now: 0, contextFeatures: ["x": .number(x)]), Self.candidates([0]))[0]
+            let found = try f.encode(Query(now: 0, contextFeatures: ["x": .number(x)]), Self.candidates([0]))[
+                0]
             expect(found, [(x - 3) / 2, 0, (log + 1) / 0.5, 0])
         }
         for value in [nil, FeatureValue.string("5"), .boolean(false)] {
@@ -204,23 +238,36 @@ import Testing
 
     @Test func `arrays where one value is wanted and numbers without a place are refused by name`() throws {
         let f = try Fixture([
-            FeatureDefinition(name: "w", origin: .context, key: "k1", encoding: .vocabulary(["a"], dimension: 2, pooling: nil)),
+            FeatureDefinition(
+                name: "w", origin: .context, key: "k1",
+                encoding: .vocabulary(["a"], dimension: 2, pooling: nil)),
             FeatureDefinition(name: "b", origin: .context, key: "k2", encoding: .bins([0], dimension: 2)),
-            FeatureDefinition(name: "s", origin: .context, key: "k3", encoding: .squash(function: .identity, mean: 0, deviation: 1e-9)),
-            FeatureDefinition(name: "i", origin: .item, key: "colour", encoding: .hash(buckets: 3, dimension: 2, pooling: nil)),
+            FeatureDefinition(
+                name: "s", origin: .context, key: "k3",
+                encoding: .squash(function: .identity, mean: 0, deviation: 1e-9)),
+            FeatureDefinition(
+                name: "i", origin: .item, key: "colour",
+                encoding: .hash(buckets: 3, dimension: 2, pooling: nil)),
         ])
         let cases: [(String, FeatureValue, FeatureError)] = [
-            ("k1", .strings(["a"]), .arrayNotAllowed(feature: "w", key: "k1")), ("k1", .strings([]), .arrayNotAllowed(feature: "w", key: "k1")),
-            ("k2", .strings(["1"]), .arrayNotAllowed(feature: "b", key: "k2")), ("k2", .number(.nan), .outOfRange(feature: "b", key: "k2")),
-            ("k3", .strings(["1"]), .arrayNotAllowed(feature: "s", key: "k3")), ("k3", .number(1e30), .outOfRange(feature: "s", key: "k3")),
+            ("k1", .strings(["a"]), .arrayNotAllowed(feature: "w", key: "k1")),
+            ("k1", .strings([]), .arrayNotAllowed(feature: "w", key: "k1")),
+            ("k2", .strings(["1"]), .arrayNotAllowed(feature: "b", key: "k2")),
+            ("k2", .number(.nan), .outOfRange(feature: "b", key: "k2")),
+            ("k3", .strings(["1"]), .arrayNotAllowed(feature: "s", key: "k3")),
+            ("k3", .number(1e30), .outOfRange(feature: "s", key: "k3")),
             ("k3", .number(.infinity), .outOfRange(feature: "s", key: "k3")),
         ]
         for (key, value, error) in cases {
-            #expect(throws: error) { try f.encode(Query(now: 0, contextFeatures: [key: value]), Self.candidates([0])) }
+            #expect(throws: error) {
+                try f.encode(Query(now: 0, contextFeatures: [key: value]), Self.candidates([0]))
+            }
         }
         var candidate = Candidate(row: 0, sources: .request)
         candidate.features = ["colour": .strings(["red"])]
-        #expect(throws: FeatureError.arrayNotAllowed(feature: "i", key: "colour")) { try f.encode([candidate]) }
+        #expect(throws: FeatureError.arrayNotAllowed(feature: "i", key: "colour")) {
+            try f.encode(Query(now: 0), [candidate])
+        }
     }
 
     // MARK: Rows, history, items, stages
@@ -231,7 +278,6 @@ import Testing
             FeatureDefinition(name: "i", origin: .itemID, encoding: .row(dimension: 2)),
         ])
         for user in [nil, 0, 1, 2, 3, 1_000_000, -5, Int.max] as [Int?] {
-            guard user != Int.max else { continue }
             let known = user.map { (0..<Self.users).contains($0) } ?? false
             let found = try f.encode(Query(userRow: user, now: 0), Self.candidates([4, 11]))
             expect(found[0], f.row("u", known ? user! + 1 : 0) + f.row("i", 4))
@@ -240,16 +286,22 @@ import Testing
     }
 
     @Test func `history pools the newest events of the named actions`() throws {
-        for (pooling, actions) in [(Pooling.mean, nil), (.sum, nil), (.mean, ["buy"]), (.sum, ["view", "buy"])] as [(Pooling, [String]?)] {
+        for (pooling, actions) in [
+            (Pooling.mean, nil), (.sum, nil), (.mean, ["buy"]), (.sum, ["view", "buy"]),
+        ] as [(Pooling, [String]?)] {
             let f = try Fixture([
                 FeatureDefinition(
-                    name: "p", origin: .history, encoding: .pool(dimension: 4, last: 3, pooling: pooling, actions: actions), table: "shared")
+                    name: "p", origin: .history,
+                    encoding: .pool(dimension: 4, last: 3, pooling: pooling, actions: actions),
+                    table: "shared")
             ])
             let indices = actions.map { Set($0.map { ["unknown", "view", "buy"].firstIndex(of: $0)! }) }
             var random = SeededRandom(8)
             for count in [0, 1, 2, 3, 9] {
                 let history = (0..<count).map { _ in
-                    HistoryEvent(row: Int.random(in: 0..<Self.items, using: &random), action: Int.random(in: 0..<3, using: &random))
+                    HistoryEvent(
+                        row: Int.random(in: 0..<Self.items, using: &random),
+                        action: Int.random(in: 0..<3, using: &random))
                 }
                 let rows = history.filter { indices?.contains($0.action) ?? true }.suffix(3).map(\.row)
                 let expected = (0..<4).map { c in
@@ -263,23 +315,40 @@ import Testing
 
     @Test func `item features come from the catalogue, or from the candidate's own values`() throws {
         let f = try Fixture([
-            FeatureDefinition(name: "tags_mean", origin: .item, key: "tags", encoding: .hash(buckets: 5, dimension: 3, pooling: .mean)),
-            FeatureDefinition(name: "colour", origin: .item, encoding: .vocabulary(["red", "grün"], dimension: 2, pooling: nil)),
+            FeatureDefinition(
+                name: "tags_mean", origin: .item, key: "tags",
+                encoding: .hash(buckets: 5, dimension: 3, pooling: .mean)),
+            FeatureDefinition(
+                name: "colour", origin: .item,
+                encoding: .vocabulary(["red", "grün"], dimension: 2, pooling: nil)),
             FeatureDefinition(name: "price", origin: .item, encoding: .bins([0, 10, 40], dimension: 2)),
-            FeatureDefinition(name: "price_s", origin: .item, key: "price", encoding: .squash(function: .log1p, mean: 1, deviation: 3)),
-            FeatureDefinition(name: "fresh", origin: .item, encoding: .vocabulary(["true", "false"], dimension: 2, pooling: .sum)),
-            FeatureDefinition(name: "bid", origin: .item, encoding: .squash(function: .identity, mean: 0, deviation: 1)),
+            FeatureDefinition(
+                name: "price_s", origin: .item, key: "price",
+                encoding: .squash(function: .log1p, mean: 1, deviation: 3)),
+            FeatureDefinition(
+                name: "fresh", origin: .item,
+                encoding: .vocabulary(["true", "false"], dimension: 2, pooling: .sum)),
+            FeatureDefinition(
+                name: "bid", origin: .item, encoding: .squash(function: .identity, mean: 0, deviation: 1)),
         ])
         func one(_ feature: FeatureDefinition, _ value: FeatureValue?) throws -> [Double] {
             // The same value through the request's path, which the tests above pin.
             let alone = try Fixture(
-                f.definitions.map { FeatureDefinition(name: $0.name, origin: .context, key: $0.key, encoding: $0.encoding) },
+                f.definitions.map {
+                    FeatureDefinition(name: $0.name, origin: .context, key: $0.key, encoding: $0.encoding)
+                },
                 inputs: [feature.name])
-            return try alone.encode(Query(now: 0, contextFeatures: value.map { [feature.key: $0] } ?? [:]), Self.candidates([0]))[0]
+            return try alone.encode(
+                Query(now: 0, contextFeatures: value.map { [feature.key: $0] } ?? [:]), Self.candidates([0]))[
+                    0]
         }
         let keys = ["colour": 0, "tags": 1, "price": 2, "fresh": 3]
-        let own: FeatureValues = ["bid": .number(2.5), "tags": .strings(["tag1", "new"]), "price": .number(11)]
-        let found = try f.encode((0..<Self.items).map { Candidate(row: $0, sources: .request, features: $0 % 2 == 0 ? [:] : own) })
+        let own: FeatureValues = [
+            "bid": .number(2.5), "tags": .strings(["tag1", "new"]), "price": .number(11),
+        ]
+        let found = try f.encode(
+            Query(now: 0),
+            (0..<Self.items).map { Candidate(row: $0, sources: .request, features: $0 % 2 == 0 ? [:] : own) })
         for item in 0..<Self.items {
             let expected = try f.definitions.flatMap { feature in
                 let stored = keys[feature.key].flatMap { Catalogue().value(row: item, attribute: $0) }
@@ -292,26 +361,34 @@ import Testing
     @Test func `stages are standardised, and an absent one counts as zeros`() throws {
         let f = try Fixture(
             Stage.allCases.filter { $0 != .sequenceDot }.map {
-                FeatureDefinition(name: $0.rawValue, origin: .stage, encoding: .stage($0, mean: 0.5, deviation: 2))
+                FeatureDefinition(
+                    name: $0.rawValue, origin: .stage, encoding: .stage($0, mean: 0.5, deviation: 2))
             })
         #expect(f.encoder.width == 1 + 4 + 4 + 1 + 3 + 1)
         var random = SeededRandom(9)
         func matrix(_ rows: Int, _ columns: Int) -> Matrix {
-            Matrix(rows: rows, columns: columns, values: (0..<rows * columns).map { _ in Float.random(in: -1...1, using: &random) })
+            Matrix(
+                rows: rows, columns: columns,
+                values: (0..<rows * columns).map { _ in Float.random(in: -1...1, using: &random) })
         }
-        let user = matrix(1, 4), vectors = matrix(Self.items, 4), popularity = matrix(1, Self.items), scores = matrix(3, 1), sequence = matrix(3, 3)
+        let user = matrix(1, 4), vectors = matrix(Self.items, 4), popularity = matrix(1, Self.items),
+            scores = matrix(3, 1), sequence = matrix(3, 3)
         var stages = StageValues()
         let candidates = [7, 0, 11].map { Candidate(row: $0, sources: .tower, retrievalScore: Float($0) / 3) }
-        let zeros = try f.encode(candidates, stages: stages)[0].enumerated().allSatisfy { $0 == 0 || $1 == -0.25 }
+        let zeros = try f.encode(Query(now: 0), candidates, stages: stages)[0].enumerated().allSatisfy {
+            $0 == 0 || $1 == -0.25
+        }
         #expect(zeros)
         stages.userVector = user.view
         stages.itemVectors = vectors.view
         stages.popularity = popularity.view
         stages.sequenceScore = scores.view
         stages.sequenceVector = sequence.view
-        let found = try f.encode(candidates, stages: stages)
+        let found = try f.encode(Query(now: 0), candidates, stages: stages)
         for (i, candidate) in candidates.enumerated() {
-            let raw = [candidate.retrievalScore] + user.copyRow(0) + vectors.copyRow(candidate.row) + scores.copyRow(i) + sequence.copyRow(i)
+            let raw =
+                [candidate.retrievalScore] + user.copyRow(0) + vectors.copyRow(candidate.row)
+                + scores.copyRow(i) + sequence.copyRow(i)
                 + [popularity[0, candidate.row]]
             expect(found[i], raw.map { (Double($0) - 0.5) / 2 })
         }
@@ -321,16 +398,30 @@ import Testing
 
     @Test func `schemas that do not fit the manifest are refused`() throws {
         func word(_ name: String, _ origin: FeatureOrigin, key: String? = nil) -> FeatureDefinition {
-            FeatureDefinition(name: name, origin: origin, key: key, encoding: .vocabulary(["a"], dimension: 2, pooling: nil))
+            FeatureDefinition(
+                name: name, origin: origin, key: key, encoding: .vocabulary(["a"], dimension: 2, pooling: nil)
+            )
         }
         let bad: [[FeatureDefinition]] = [
-            [word("w", .context), word("w", .user)], [word("w", .item, key: "tags")], [word("w", .user, key: "likes")], [word("w", .stage)],
+            [word("w", .context), word("w", .user)], [word("w", .item, key: "tags")],
+            [word("w", .user, key: "likes")], [word("w", .stage)],
             [FeatureDefinition(name: "b", origin: .item, key: "tags", encoding: .bins([1], dimension: 2))],
             [FeatureDefinition(name: "b", origin: .context, encoding: .bins([1, 1], dimension: 2))],
-            [FeatureDefinition(name: "b", origin: .context, encoding: .vocabulary(["a", "a"], dimension: 2, pooling: nil))],
+            [
+                FeatureDefinition(
+                    name: "b", origin: .context,
+                    encoding: .vocabulary(["a", "a"], dimension: 2, pooling: nil))
+            ],
             [FeatureDefinition(name: "r", origin: .context, encoding: .row(dimension: 2))],
-            [FeatureDefinition(name: "d", origin: .stage, encoding: .stage(.sequenceDot, mean: 0, deviation: 1))],
-            [FeatureDefinition(name: "p", origin: .history, encoding: .pool(dimension: 2, last: 1, pooling: .sum, actions: ["fly"]))],
+            [
+                FeatureDefinition(
+                    name: "d", origin: .stage, encoding: .stage(.sequenceDot, mean: 0, deviation: 1))
+            ],
+            [
+                FeatureDefinition(
+                    name: "p", origin: .history,
+                    encoding: .pool(dimension: 2, last: 1, pooling: .sum, actions: ["fly"]))
+            ],
             // Two shapes under one table name.
             [
                 FeatureDefinition(name: "x", origin: .itemID, encoding: .row(dimension: 2), table: "t"),
@@ -346,7 +437,8 @@ import Testing
         let f = try Fixture([
             FeatureDefinition(name: "c", origin: .context, encoding: .bins([1], dimension: 2)),
             FeatureDefinition(name: "i", origin: .itemID, encoding: .row(dimension: 2)),
-            FeatureDefinition(name: "s", origin: .stage, encoding: .stage(.towerScore, mean: 0, deviation: 1)),
+            FeatureDefinition(
+                name: "s", origin: .stage, encoding: .stage(.towerScore, mean: 0, deviation: 1)),
             FeatureDefinition(name: "a", origin: .item, key: "price", encoding: .bins([1], dimension: 2)),
             FeatureDefinition(name: "u", origin: .userID, encoding: .row(dimension: 3)),
         ])
@@ -354,13 +446,17 @@ import Testing
             #expect(throws: BundleError.self) { try f.schema.encoder(inputs: inputs, for: .ranker) }
         }
         for name in ["i", "s", "a"] {
-            let error = #expect(throws: BundleError.self) { try f.schema.encoder(inputs: ["c", name], for: .tower) }
+            let error = #expect(throws: BundleError.self) {
+                try f.schema.encoder(inputs: ["c", name], for: .tower)
+            }
             #expect(error?.tensor == "/tower/inputs/1" && error?.found == name)
         }
         #expect(try f.schema.encoder(inputs: ["u", "c"], for: .tower).width == 5)
         struct Huge: ItemAttributes {
             func value(row: Int, attribute: Int) -> FeatureValue? { .number(.infinity) }
         }
-        #expect(throws: BundleError.self) { try f.schema.encoder(inputs: ["a"], for: .ranker, attributes: Huge()) }
+        #expect(throws: BundleError.self) {
+            try f.schema.encoder(inputs: ["a"], for: .ranker, attributes: Huge())
+        }
     }
 }

@@ -27,7 +27,7 @@ import Testing
             var window = model.makeWindow()
             window.fill(history: history, offset: offset)
             let prefix = model.makePrefix()
-            SequenceScorer(model).prefill(window, now: now, into: prefix)
+            SequenceScorer(model, historyRows: 9).prefill(window, now: now, into: prefix)
             return prefix
         }
 
@@ -51,7 +51,7 @@ import Testing
             UInt64(seed), position: seed & 1 == 0, time: seed & 2 == 0, bias: seed & 4 == 0,
             actions: seed & 8 == 0)
         var random = SeededRandom(UInt64(100 + seed))
-        for count in [1, 2, c.twin.configuration.maxEvents, c.twin.configuration.maxEvents + 7, 150] {
+        for count in [1, 2, c.twin.configuration.maxEvents, c.twin.configuration.maxEvents + 7, 90] {
             let history = randomHistory(
                 count, items: c.twin.items, actions: 3, jumpy: seed & 1 == 0, missingTimes: seed & 2 == 0,
                 &random)

@@ -20,7 +20,7 @@ struct HSTUTwin {
         var r = SeededRandom(seed)
         let heads = [1, 2, 3].randomElement(using: &r)!
         let (qk, v) = (Int.random(in: 1...6, using: &r), Int.random(in: 2...7, using: &r))
-        let maxEvents = Int.random(in: 3...90, using: &r)
+        let maxEvents = Int.random(in: 3...35, using: &r)
         let n = maxEvents + 1 + Int.random(in: 0...5, using: &r)
         let d = Int.random(in: 4...12, using: &r)
         let names = ["unknown", "view", "buy"]

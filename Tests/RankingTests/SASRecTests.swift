@@ -21,7 +21,7 @@ struct SASRecTwin {
         var r = SeededRandom(seed)
         let heads = [1, 2, 4].randomElement(using: &r)!
         let d = heads * Int.random(in: 2...5, using: &r)
-        let n = Int.random(in: 2...80, using: &r)
+        let n = Int.random(in: 2...30, using: &r)
         let f = Int.random(in: 1...12, using: &r)
         let configuration = SequenceConfiguration(
             family: .sasrec(variant: variant, attendPads: attendsPads), dimension: d,
@@ -148,7 +148,7 @@ struct SASRecTwin {
                 tables: SharedTables(tensors))
             try tensors.refuseUnread()
             var random = SeededRandom(UInt64(50 + seed))
-            let scorer = SequenceScorer(model, microbatch: 8)
+            let scorer = SequenceScorer(model, historyRows: 8)
             let prefix = model.makePrefix()
             var window = model.makeWindow()
             for count in [1, 2, twin.configuration.maxEvents, twin.configuration.maxEvents + 5] {

@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from .bundle import BundleWriter, stored
+from .checkpoint import resumed
 from .data import InteractionLog, attribute_matrix, item_counts
 from .dcn import RankerConfig
 from .evaluate import Evaluation, report
 from .golden import write_goldens, write_warmup
 from .hstu import item_table
-from .progress import say
+from .progress import Clock, say
 from .ranker_training import train_ranker
 from .recipes import Recipe
 from .sequence_training import train_sequence
 from .serving import Stages, moments
-from .towers import item_vectors, train_towers
+from .towers import feature_widths, item_vectors, train_towers
 
 WEIGHTS, CATALOGUE = "model.safetensors", "catalogue.safetensors"
 
@@ -30,8 +31,11 @@ def rounded(tree: Any, precision: str) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(stored(np.asarray(a), precision)), tree)
 
 
-def build(log: InteractionLog, recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Trains and writes the bundle `out` and the evaluation file `out`.eval.jsonl; returns the metrics."""
+def build(log: InteractionLog, recipe: Recipe, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Trains and writes the bundle `out` and the evaluation file `out`.eval.jsonl; returns the metrics.
+
+    Towers and sequence model are kept in `out`.parameters; with `resume` they are taken from there.
+    """
     begin = time.monotonic()
     budget = None if recipe.minutes is None else recipe.minutes * 60
     attributes = attribute_matrix(log, recipe.attribute_groups, recipe.decade_of)
@@ -39,15 +43,20 @@ def build(log: InteractionLog, recipe: Recipe, out: Path) -> dict[str, Any]:
     popularity = np.log1p(item_counts(log, split)).astype(np.float32)
     say(f"{log.name}: {log.item_count} items, {log.user_count} users, {len(log.items)} events")
 
-    tower = train_towers(log, split, recipe.tower, attributes, recipe.seed, recipe.tower_epochs,
-                         None if budget is None else 0.12 * budget)
+    def clock(share: float) -> Clock | None:
+        return None if budget is None else Clock(share * budget, recipe.processor_clock)
+
+    kept = out.with_name(out.name + ".parameters")
+    recipe.tower.widths = feature_widths(recipe.tower.inputs, {})
+    tower = resumed(kept / "tower.safetensors", lambda: train_towers(
+        log, split, recipe.tower, attributes, recipe.seed, recipe.tower_epochs, clock(0.12)), resume)
     vectors = stored(np.asarray(item_vectors(tower, jnp.asarray(attributes))), recipe.precision["item"])
     tower = {"tables": rounded(tower["tables"], recipe.precision["feature"]),
              "layers": rounded(tower["layers"], recipe.precision["weight"])}
 
-    spare = None if budget is None else max(30.0, 0.72 * budget - 20)
-    sequence = train_sequence(log, split.sequence_end, recipe.sequence, attributes, recipe.seed, recipe.sequence_epochs,
-                              spare, recipe.sequence_batch, recipe.learning_rate, recipe.target_weight)
+    sequence = resumed(kept / "sequence.safetensors", lambda: train_sequence(
+        log, split.sequence_end, recipe.sequence, attributes, recipe.seed, recipe.sequence_epochs, clock(0.72),
+        recipe.sequence_batch, recipe.learning_rate, recipe.target_weight), resume)
     table = stored(np.asarray(item_table(sequence, jnp.asarray(attributes))), recipe.precision["sequence"])
     sequence = {k: v for k, v in sequence.items() if k not in ("item", "attribute")}
     sequence = {**rounded(sequence, recipe.precision["weight"]), "item": jnp.asarray(table)}

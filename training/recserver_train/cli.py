@@ -16,8 +16,11 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--data", type=Path, required=True, help="the folder with the data set's files")
         command.add_argument("--minutes", type=float, help="how long to train, by the clock")
+        command.add_argument("--processor-clock", action="store_true",
+                             help="count the minutes as processor time over all cores, for a busy machine")
         command.add_argument("--quick", action="store_true", help="a short run")
     for command in commands.choices.values():
+        command.add_argument("--resume", action="store_true", help="train the ranker only, on the towers and sequence model kept")
         command.add_argument("--out", type=Path, required=True, help="the bundle's folder, replaced if it is there")
     return root
 
@@ -41,5 +44,6 @@ def main(arguments: list[str] | None = None) -> int:
 
             log = read_1m(options.data)
             recipe = recipes.movielens_1m(log, options.minutes, options.quick)
-    build(log, recipe, options.out)
+    recipe.processor_clock = getattr(options, "processor_clock", False)
+    build(log, recipe, options.out, options.resume)
     return 0

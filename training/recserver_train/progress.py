@@ -1,5 +1,6 @@
 """Progress for people: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -29,3 +30,18 @@ def track(steps: Iterable[T], label: str, total: int) -> Iterator[T]:
             say(f"{label}: {done} of {total}, {now - begin:.0f} s")
         yield step
     say(f"{label}: done, {time.monotonic() - begin:.0f} s")
+
+
+class Clock:
+    """A budget of `seconds` from now on: by the wall, or as processor time over all cores of a busy machine."""
+
+    def __init__(self, seconds: float, processor: bool = False) -> None:
+        self.seconds, self.processor = seconds, processor
+        self.begin = self.now()
+
+    def now(self) -> float:
+        return time.process_time() / len(os.sched_getaffinity(0)) if self.processor else time.monotonic()
+
+    def share(self) -> float:
+        """How much of the budget is gone; 1 and more: it is used up."""
+        return (self.now() - self.begin) / self.seconds

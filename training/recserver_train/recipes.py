@@ -32,6 +32,7 @@ class Recipe:
     learning_rate: float = 1e-3
     target_weight: float = 0.5
     minutes: float | None = None
+    processor_clock: bool = False
     goldens: int = 220
     golden_seed: int = 11
     seed: int = 1

@@ -1,6 +1,5 @@
 """Trains the sequence model: next-item full softmax on history rows and BCE through the target head, jointly."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import optax
 from .data import InteractionLog
 from .hstu import Params, SequenceConfig, candidate_rows, history_rows, init_sequence, item_table, target_head, time_buckets
 from .losses import binary_cross_entropy, full_softmax, unit
-from .progress import say, track
+from .progress import Clock, say, track
 
 POSITIONS = 8
 HARD, EASY, POOL = 4, 3, 512
@@ -101,11 +100,11 @@ def joint_loss(
 
 def train_sequence(
     log: InteractionLog, ends: np.ndarray, config: SequenceConfig, attributes: np.ndarray, seed: int,
-    epochs: int, seconds: float | None = None, batch: int = 32, learning_rate: float = 1e-3, target_weight: float = 0.5,
+    epochs: int, clock: Clock | None = None, batch: int = 32, learning_rate: float = 1e-3, target_weight: float = 0.5,
 ) -> Params:
-    """Trains for `epochs`, or until `seconds` are over; the learning rate warms up and decays with either."""
+    """Trains for `epochs`, or until `clock` runs out; the learning rate warms up and decays with either."""
     rng = np.random.default_rng(seed)
-    key = jax.random.key(seed)
+    key = jax.random.key(seed, impl="rbg")
     params = init_sequence(config, key, log.item_count, attributes.shape[1])
     optimiser = optax.scale_by_adam(b1=0.9, b2=0.98)
     state = optimiser.init(params)
@@ -117,15 +116,15 @@ def train_sequence(
         return jax.tree.map(lambda p, u: p - rate * u, params, updates), state, value
 
     step = jax.jit(step, donate_argnums=(0, 1))
-    begin, index = time.monotonic(), 0
+    index = 0
     for epoch in range(epochs):
         ranges = chunks(log, ends, config.max_events, rng)
         count = -(-len(ranges) // batch)
         total = 0.0
         for data in track(batches(log, ranges, config, batch, rng), f"sequence epoch {epoch + 1}", count):
             done = index / (count * epochs)
-            if seconds is not None:
-                done = max(done, (time.monotonic() - begin) / seconds)
+            if clock is not None:
+                done = max(done, clock.share())
                 if done >= 1:
                     say(f"sequence: stopped by the clock in epoch {epoch + 1}")
                     return params
@@ -133,5 +132,5 @@ def train_sequence(
             params, state, value = step(params, state, rate, data, jax.random.fold_in(key, index))
             index += 1
             total += float(value)
-        say(f"sequence: epoch {epoch + 1} of {epochs}, loss {total / count:.4f}, {time.monotonic() - begin:.0f} s")
+        say(f"sequence: epoch {epoch + 1} of {epochs}, loss {total / count:.4f}")
     return params

@@ -1,6 +1,5 @@
 """The two towers: a user MLP over identity, pooled history and features; an item table plus attribute embeddings."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import optax
 from .data import InteractionLog, Split
 from .features import Feature, embed, pooled
 from .losses import FULL_SOFTMAX_LIMIT, corrected_logq, full_softmax, unit
-from .progress import say, track
+from .progress import Clock, say, track
 
 Params = dict[str, Any]
 
@@ -152,14 +151,13 @@ def drop_features(config: TowerConfig, encoded: dict[str, np.ndarray], rng: np.r
 
 def train_towers(
     log: InteractionLog, split: Split, config: TowerConfig, attributes: np.ndarray, seed: int,
-    epochs: float, seconds: float | None = None,
+    epochs: float, clock: Clock | None = None,
 ) -> Params:
-    """Trains both towers on next events up to `sequence_end`; stops at `seconds` if given.
+    """Trains both towers on next events up to `sequence_end`; stops when `clock` runs out.
 
     Full softmax below `config.full_softmax_limit` items, else sampled softmax with the corrected logQ.
     """
     rng = np.random.default_rng(seed)
-    config.widths = feature_widths(config.inputs, {})
     params = init_towers(config, jax.random.key(seed), log.exported_users, log.item_count, attributes.shape[1])
     inputs = UserInputs(log, config.inputs)
     event = np.arange(len(log.items))
@@ -190,11 +188,11 @@ def train_towers(
         return jax.tree.map(lambda p, u: p - rate * u, params, updates), state, value
 
     total = max(1, int(epochs * len(events) / config.batch))
-    begin, average = time.monotonic(), None
+    average = None
     for index in track(range(total), "towers", total):
         done = index / total
-        if seconds is not None:
-            done = max(done, (time.monotonic() - begin) / seconds)
+        if clock is not None:
+            done = max(done, clock.share())
             if done >= 1:
                 break
         batch = rng.choice(events, config.batch)

@@ -30,7 +30,7 @@ struct SettingsOptions: ParsableArguments {
                 file = (config, try FileBytes(path: config, name: config, maximum: 1 << 20).copy())
             }
             return try Configuration(
-                file: file, environment: ProcessResources.environment, arguments: settings)
+                file: file, environment: ProcessEnvironment.value, arguments: settings)
         } catch {
             StandardStream.error.write("recserver: \(error)\n")
             throw ExitCode(2)
