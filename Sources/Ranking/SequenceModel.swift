@@ -38,15 +38,15 @@ public struct SequenceModel: Sendable {
 
     /// Storage for one history's keys, values and rows.
     public func makePrefix() -> SequencePrefix {
-        let (keyWidth, valueWidth) =
+        let (keyShape, valueShape) =
             switch family {
-            case .hstu(let model): (model.keyWidth, model.valueWidth)
-            case .sasrec(let model): (model.dimension, model.dimension)
+            case .hstu(let model):
+                ((model.keyWidth, model.paddedEvents), (model.heads * model.maxEvents, model.valueDimension))
+            case .sasrec(let model): ((model.maxEvents, model.dimension), (model.maxEvents, model.dimension))
             }
         return SequencePrefix(
-            layers: configuration.layers, maxEvents: configuration.maxEvents, keyWidth: keyWidth,
-            valueWidth: valueWidth,
-            dimension: configuration.dimension)
+            layers: configuration.layers, maxEvents: configuration.maxEvents, keyShape: keyShape,
+            valueShape: valueShape, dimension: configuration.dimension)
     }
 
     /// An empty window of the model's size.
