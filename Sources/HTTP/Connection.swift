@@ -177,8 +177,7 @@ final class Connection {
         }
     }
 
-    private func dispatch(_ received: HTTPRequest, _ loop: EventLoop) {
-        var request = received
+    private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
         request.peer = peer.address
         request.isLoopback = peer.isLoopback
         request.receivedAt = loop.now

@@ -105,10 +105,13 @@ struct HTTP1Parser {
     }
 
     private mutating func finish() -> Event {
-        guard var finished = request else { return .partial }
-        finished.body = body
-        let limits = limits
-        self = HTTP1Parser(limits: limits)
+        guard var finished = request.take() else { return .partial }
+        swap(&finished.body, &body)
+        state = .head
+        head = HTTP1Head()
+        chunks = ChunkedDecoder()
+        skippedEmptyLine = false
+        continueIsDue = false
         return .request(finished)
     }
 }

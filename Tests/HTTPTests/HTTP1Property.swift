@@ -40,10 +40,10 @@ enum HTTP1Property {
         return story + [pending.isEmpty && !parser.isInBody ? "end" : "partial"]
     }
 
-    /// Nil when the bytes tell the same story however they are cut, else what differs.
-    static func violation(_ bytes: [UInt8]) -> String? {
+    /// Nil when the bytes tell the same story cut into pieces of each of `steps`, else what differs.
+    static func violation(_ bytes: [UInt8], steps: [Int] = [1, 2, 7, 64]) -> String? {
         let whole = story(bytes, step: max(bytes.count, 1))
-        for step in [1, 2, 7, 64] {
+        for step in steps {
             let cut = story(bytes, step: step)
             if cut != whole { return "step \(step): \(cut) instead of \(whole)" }
         }
@@ -82,7 +82,8 @@ enum HTTP1Property {
 
     private static func describe(_ request: HTTPRequest) -> String {
         let headers = request.headers.all.map { "\($0.name)=\($0.value)" }.joined(separator: ";")
-        return "\(request.method) \(request.path) \(request.query ?? "-") \(headers) \(request.body) "
+        return
+            "\(request.method) \(request.path) \(request.query ?? "-") \(headers) \(String(decoding: request.body, as: UTF8.self)) "
             + "\(request.isKeepAlive) \(request.isHTTP10)"
     }
 }
