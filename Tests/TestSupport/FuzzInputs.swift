@@ -9,9 +9,10 @@ public enum FuzzInputs {
         for kind in ["Corpus", "FailCases"] {
             let folder = tests.appendingPathComponent("Fuzz/\(kind)/\(target)").path
             guard FileManager.default.fileExists(atPath: folder) else { continue }
-            for name in try FileManager.default.contentsOfDirectory(atPath: folder).sorted() {
+            for name in try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+            where !name.hasPrefix(".") {
                 let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(name)"))
-                if !name.hasPrefix(".") { inputs.append(("\(kind)/\(name)", Array(bytes))) }
+                inputs.append(("\(kind)/\(name)", Array(bytes)))
             }
         }
         return inputs
