@@ -152,9 +152,9 @@ public struct FeatureSchema: Sendable {
         let kind: ValueEncoder.Kind
         switch definition.encoding {
         case .vocabulary(let words, let dimension, let pooling):
-            var rows: [String: Int] = [:]
+            var rows: [[UInt8]: Int] = [:]
             for (index, word) in words.enumerated() {
-                guard rows.updateValue(index + 1, forKey: word) == nil else {
+                guard rows.updateValue(index + 1, forKey: Array(word.utf8)) == nil else {
                     throw refuse(definition, "different words", "\(word) twice")
                 }
             }
