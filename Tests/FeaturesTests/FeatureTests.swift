@@ -84,7 +84,7 @@ import Testing
             "retrieval": {"metric": "inner_product", "dimension": 4,
             "index": {"kind": "flat"}, "sources": {}},
             "tower": {"inputs": [], "layers": 0},
-            "sequence": {"family": "hstu", "dimension": 3, "layers": 1, "heads": 1, "max_events": 4, 
+            "sequence": {"family": "hstu", "dimension": 3, "layers": 1, "heads": 1, "max_events": 4,
             "qk_dimension": 1, "value_dimension": 1, "normalizer": 5, "position_bias": false,
             "time_bias": false,
             "actions": ["unknown", "view", "buy"], "target": true}}
