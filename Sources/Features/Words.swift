@@ -1,6 +1,7 @@
 internal import RecCore
 
-/// How strings become rows of an embedding table (ModelFormat.md §3.1); row 0 is for what is missing or unknown.
+/// How strings become rows of an embedding table (ModelFormat.md §3.1); row 0 is for what is missing or
+/// unknown.
 enum Words: Sendable {
     /// Row of each known word, by its UTF-8 bytes: a trainer tells spellings apart that Swift's strings call equal.
     case vocabulary([[UInt8]: Int])
@@ -14,7 +15,8 @@ enum Words: Sendable {
         }
     }
 
-    /// The row of a single value: a boolean and an integral number read as their text, another number is unknown.
+    /// The row of a single value: a boolean and an integral number read as their text, another number is
+    /// unknown.
     func row(of value: FeatureValue) -> Int {
         switch value {
         case .string(let text): row(of: text)

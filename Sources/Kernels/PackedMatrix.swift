@@ -29,7 +29,8 @@ public final class PackedMatrix: Sendable {
 
 /// y = x · Wᵀ + b, or y += x · Wᵀ + b when `accumulating`.
 ///
-/// Shapes: `x` [m, in]; `weight` [out, in]; `bias` [1, out]; `y` [m, out]. Traps on a mismatch. No allocation.
+/// Shapes: `x` [m, in]; `weight` [out, in]; `bias` [1, out]; `y` [m, out]. Traps on a mismatch. No
+/// allocation.
 public func linear(
     _ x: MatrixView, weight: PackedMatrix, bias: Matrix? = nil, accumulating: Bool = false,
     into y: MutableMatrixView

@@ -1,7 +1,8 @@
 public import Artifacts
 public import Kernels
 
-/// DCN-V2's frozen weights (Wang et al. 2020; ModelFormat.md §3.5). Shared by all threads; `DCNV2Run` is a thread's scratch.
+/// DCN-V2's frozen weights (Wang et al. 2020; ModelFormat.md §3.5). Shared by all threads; `DCNV2Run` is a
+/// thread's scratch.
 public final class DCNV2: Sendable {
     /// x = x0 ∘ (M x + b) + x with M [W, W], or M = U V with U [W, r] and V [r, W].
     enum Cross: Sendable {
@@ -102,7 +103,8 @@ public final class DCNV2Run {
         sound = [Bool](repeating: true, count: blockRows)
     }
 
-    /// Whether no NaN or infinity arose in row `row` of the last call: an activation may hide one from the logits.
+    /// Whether no NaN or infinity arose in row `row` of the last call: an activation may hide one from the
+    /// logits.
     public func isSound(_ row: Int) -> Bool { sound[row] }
 
     /// Logits [m, T] of the input rows x0 [m, W]; m ≤ `blockRows`. No allocation.

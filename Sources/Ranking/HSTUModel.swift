@@ -2,8 +2,8 @@ internal import Artifacts
 internal import Features
 internal import Kernels
 
-/// HSTU's frozen weights, in the research form: bias in the score, pointwise SiLU attention divided by a constant
-/// (Zhai et al. 2024; ModelFormat.md §3.4).
+/// HSTU's frozen weights, in the research form: bias in the score, pointwise SiLU attention divided by a
+/// constant (Zhai et al. 2024; ModelFormat.md §3.4).
 final class HSTUModel: Sendable {
     /// One layer; D model, h heads, dqk and dv per head.
     struct Layer: Sendable {

@@ -1,9 +1,11 @@
 internal import Kernels
 
-/// HSTU's forward pass with one thread's scratch: history rows in blocks, then candidates in microbatches (M-FALCON).
+/// HSTU's forward pass with one thread's scratch: history rows in blocks, then candidates in microbatches
+/// (M-FALCON).
 ///
-/// A block of rows goes through all layers at once. That is exact because a row attends to earlier rows only, whose keys and
-/// values every layer already has; it keeps the block in cache, and time classes are found once for all layers.
+/// A block of rows goes through all layers at once. That is exact because a row attends to earlier rows only,
+/// whose keys and values every layer already has; it keeps the block in cache, and time classes are found
+/// once for all layers.
 final class HSTURun: SequenceRun {
     private let model: HSTUModel
     private let blockRows: Int
@@ -97,13 +99,15 @@ final class HSTURun: SequenceRun {
         }
     }
 
-    /// Rows of the prefix's values that belong to some events and a head: a head's values lie end to end, for the cache.
+    /// Rows of the prefix's values that belong to some events and a head: a head's values lie end to end, for
+    /// the cache.
     private func valueRows(_ head: Int, _ events: Range<Int>) -> Range<Int> {
         let first = head * model.maxEvents
         return first + events.lowerBound..<first + events.upperBound
     }
 
-    /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in place.
+    /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in
+    /// place.
     private func makeBias(_ layer: HSTUModel.Layer, _ range: Range<Int>) {
         guard !layer.timeBias.isEmpty else { return }
         for i in range { writeBias(layer, row: i - range.lowerBound, count: i + 1, position: i) }
@@ -230,7 +234,8 @@ final class HSTURun: SequenceRun {
 
     // MARK: Both
 
-    /// Columns of one head: its query, key and value in `uvqk`, its rows in the prefix's keys, its columns of the output.
+    /// Columns of one head: its query, key and value in `uvqk`, its rows in the prefix's keys, its columns of
+    /// the output.
     private func columns(_ head: Int) -> HeadColumns {
         let qk = model.keyDimension
         let v = model.valueDimension

@@ -1,6 +1,7 @@
 public import Kernels
 
-/// What a sequence model keeps of one history: keys, values and final rows. Storage for N events, reused; for one thread.
+/// What a sequence model keeps of one history: keys, values and final rows. Storage for N events, reused; for
+/// one thread.
 ///
 /// Everything a candidate needs is here, so a prefix computed once serves all microbatches of a request.
 public final class SequencePrefix {
