@@ -39,7 +39,7 @@ enum ManifestFeatureDecoder {
         switch encode {
         case "vocabulary":
             let words = try strings(&reader, "vocabulary", maximum: ManifestDecoder.vocabularyMaximum)
-            guard Set(words).count == words.count else {
+            guard Set(words.map { Array($0.utf8) }).count == words.count else {
                 throw JSONSchemaError(.outOfRange, reader.pointer(to: "vocabulary"), "a word appears twice")
             }
             return .vocabulary(words, dimension: try dimension(&reader), pooling: try pooling(&reader))

@@ -2,10 +2,12 @@ internal import Artifacts
 public import Kernels
 public import RecCore
 
-/// Writes the input rows of a tower or ranker: named features side by side, every name resolved when the bundle was loaded.
+/// Writes the input rows of a tower or ranker: named features side by side, every name resolved when the
+/// bundle was loaded.
 ///
-/// Features of user, user id, context, history and the user vector are the same for all candidates of a request and
-/// encoded once; those of items and candidates are written per candidate. Frozen; shared by all threads.
+/// Features of user, user id, context, history and the user vector are the same for all candidates of a
+/// request and encoded once; those of items and candidates are written per candidate. Frozen; shared by all
+/// threads.
 public struct FeatureEncoder: Sendable {
     struct Column: Sendable {
         let offset: Int
@@ -39,7 +41,8 @@ public struct FeatureEncoder: Sendable {
 
     /// Writes the request's columns of row `row`; the candidates' columns are left alone.
     ///
-    /// `query.userFeatures` already holds the stored attributes under the request's own. A missing `userVector` [1, d] counts as zeros.
+    /// `query.userFeatures` already holds the stored attributes under the request's own. A missing
+    /// `userVector` [1, d] counts as zeros.
     /// - Throws: `FeatureError`, naming the feature.
     public func encodeQuery(
         _ query: Query, userVector: MatrixView? = nil, into rows: MutableMatrixView, row: Int = 0
@@ -86,8 +89,8 @@ public struct FeatureEncoder: Sendable {
 
     /// Writes whole rows: the request's columns from `queryRow` [1, width], then each candidate's own.
     ///
-    /// Row i is for the i-th candidate of the slice; the slice's indices are the rows of the views in `stages`. No allocation unless
-    /// a candidate brings features of its own.
+    /// Row i is for the i-th candidate of the slice; the slice's indices are the rows of the views in
+    /// `stages`. No allocation unless a candidate brings features of its own.
     /// - Throws: `FeatureError`, naming the feature.
     public func encodeCandidates(
         _ candidates: ArraySlice<Candidate>, queryRow: MatrixView, stages: StageValues,

@@ -2,7 +2,8 @@ public import Artifacts
 internal import Kernels
 internal import RecCore
 
-/// The features of a bundle with their tables, checked against the manifest and the tensors (ModelFormat.md §3.1).
+/// The features of a bundle with their tables, checked against the manifest and the tensors (ModelFormat.md
+/// §3.1).
 public struct FeatureSchema: Sendable {
     /// Who reads an input row.
     public enum Reader: String, Sendable {
@@ -53,7 +54,8 @@ public struct FeatureSchema: Sendable {
     /// The encoder of input rows that are the concatenation of `inputs`.
     ///
     /// Catalogue attributes are looked up here, once for all items.
-    /// - Throws: for an unknown or repeated name, one its reader may not use, or an attribute that cannot be encoded.
+    /// - Throws: for an unknown or repeated name, one its reader may not use, or an attribute that cannot be
+    ///   encoded.
     public func encoder(
         inputs: [String], for reader: Reader, attributes: some ItemAttributes = NoItemAttributes()
     ) throws(BundleError) -> FeatureEncoder {
@@ -152,9 +154,9 @@ public struct FeatureSchema: Sendable {
         let kind: ValueEncoder.Kind
         switch definition.encoding {
         case .vocabulary(let words, let dimension, let pooling):
-            var rows: [String: Int] = [:]
+            var rows: [[UInt8]: Int] = [:]
             for (index, word) in words.enumerated() {
-                guard rows.updateValue(index + 1, forKey: word) == nil else {
+                guard rows.updateValue(index + 1, forKey: Array(word.utf8)) == nil else {
                     throw refuse(definition, "different words", "\(word) twice")
                 }
             }

@@ -2,9 +2,11 @@ internal import Artifacts
 internal import Kernels
 internal import RecCore
 
-/// One feature of all catalogue items, looked up once at load: table rows instead of words, numbers already squashed.
+/// One feature of all catalogue items, looked up once at load: table rows instead of words, numbers already
+/// squashed.
 ///
-/// 4 bytes per item and value (8 when squashed), far less than the encoded columns, and per candidate only a copy from a small table.
+/// 4 bytes per item and value (8 when squashed), far less than the encoded columns, and per candidate only a
+/// copy from a small table.
 enum ItemColumn: Sendable {
     /// A table row per item.
     case rows([UInt32])

@@ -1,20 +1,22 @@
 internal import RecCore
 
-/// How strings become rows of an embedding table (ModelFormat.md §3.1); row 0 is for what is missing or unknown.
+/// How strings become rows of an embedding table (ModelFormat.md §3.1); row 0 is for what is missing or
+/// unknown.
 enum Words: Sendable {
-    /// Row of each known word.
-    case vocabulary([String: Int])
+    /// Row of each known word, by its UTF-8 bytes: a trainer tells spellings apart that Swift's strings call equal.
+    case vocabulary([[UInt8]: Int])
     /// Row 1 + hash mod `buckets`.
     case hash(buckets: UInt64)
 
     func row(of text: String) -> Int {
         switch self {
-        case .vocabulary(let rows): rows[text] ?? 0
+        case .vocabulary(let rows): rows[Array(text.utf8)] ?? 0
         case .hash(let buckets): 1 + Int(fnv1a(text) % buckets)
         }
     }
 
-    /// The row of a single value: a boolean and an integral number read as their text, another number is unknown.
+    /// The row of a single value: a boolean and an integral number read as their text, another number is
+    /// unknown.
     func row(of value: FeatureValue) -> Int {
         switch value {
         case .string(let text): row(of: text)

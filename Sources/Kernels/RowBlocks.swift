@@ -42,7 +42,8 @@ extension MutableMatrixView {
         }
     }
 
-    /// Adds every row of `from`, times the same row's element in column `column` of `factors`, to the same row.
+    /// Adds every row of `from`, times the same row's element in column `column` of `factors`, to the same
+    /// row.
     public func addRows(_ from: MatrixView, factors: MatrixView, column: Int) {
         precondition(from.rows == rows && factors.rows == rows && from.columns == columns, "shapes differ")
         precondition(column >= 0 && column < factors.columns, "column \(column) of \(factors.columns)")

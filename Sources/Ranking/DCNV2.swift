@@ -1,16 +1,17 @@
 public import Artifacts
 public import Kernels
 
-/// DCN-V2's frozen weights (Wang et al. 2020; ModelFormat.md §3.5). Shared by all threads; `DCNV2Run` is a thread's scratch.
+/// DCN-V2's frozen weights (Wang et al. 2020; ModelFormat.md §3.5). Shared by all threads; `DCNV2Run` is a
+/// thread's scratch.
 public final class DCNV2: Sendable {
     /// x = x0 ∘ (M x + b) + x with M [W, W], or M = U V with U [W, r] and V [r, W].
     enum Cross: Sendable {
-        case full(Matrix, bias: Matrix)
-        case lowRank(u: Matrix, v: Matrix, bias: Matrix)
+        case full(PackedMatrix, bias: Matrix)
+        case lowRank(u: PackedMatrix, v: PackedMatrix, bias: Matrix)
     }
     /// activation(weight x + bias).
     struct Deep: Sendable {
-        let weight: Matrix  // [out, in]
+        let weight: PackedMatrix  // [out, in]
         let bias: Matrix  // [1, out]
     }
 
@@ -48,11 +49,14 @@ public final class DCNV2: Sendable {
             if rank > 0 {
                 cross.append(
                     .lowRank(
-                        u: try tensors.matrix(name + "u.weight", rows: width, columns: rank),
-                        v: try tensors.matrix(name + "v.weight", rows: rank, columns: width), bias: bias))
+                        u: PackedMatrix(try tensors.matrix(name + "u.weight", rows: width, columns: rank)),
+                        v: PackedMatrix(try tensors.matrix(name + "v.weight", rows: rank, columns: width)),
+                        bias: bias))
             } else {
                 cross.append(
-                    .full(try tensors.matrix(name + "weight", rows: width, columns: width), bias: bias))
+                    .full(
+                        PackedMatrix(try tensors.matrix(name + "weight", rows: width, columns: width)),
+                        bias: bias))
             }
         }
         self.cross = cross
@@ -61,7 +65,8 @@ public final class DCNV2: Sendable {
         for (i, output) in configuration.deep.enumerated() {
             deep.append(
                 Deep(
-                    weight: try tensors.matrix("ranker.deep.\(i).weight", rows: output, columns: input),
+                    weight: PackedMatrix(
+                        try tensors.matrix("ranker.deep.\(i).weight", rows: output, columns: input)),
                     bias: try tensors.vector("ranker.deep.\(i).bias", count: output)))
             input = output
         }
@@ -94,11 +99,12 @@ public final class DCNV2Run {
         x = MutableMatrix(rows: blockRows, columns: model.width)
         product = MutableMatrix(rows: blockRows, columns: model.width)
         narrow = MutableMatrix(rows: blockRows, columns: model.crossRank)
-        hidden = model.deep.map { MutableMatrix(rows: blockRows, columns: $0.weight.rows) }
+        hidden = model.deep.map { MutableMatrix(rows: blockRows, columns: $0.bias.columns) }
         sound = [Bool](repeating: true, count: blockRows)
     }
 
-    /// Whether no NaN or infinity arose in row `row` of the last call: an activation may hide one from the logits.
+    /// Whether no NaN or infinity arose in row `row` of the last call: an activation may hide one from the
+    /// logits.
     public func isSound(_ row: Int) -> Bool { sound[row] }
 
     /// Logits [m, T] of the input rows x0 [m, W]; m ≤ `blockRows`. No allocation.
@@ -144,12 +150,12 @@ public final class DCNV2Run {
         for layer in model.cross {
             switch layer {
             case .full(let weight, let bias):
-                gemm(x.reading, weight.view, transposingB: true, into: product)
+                linear(x.reading, weight: weight, into: product)
                 x.cross(x0: x0, product: product.reading, bias: bias)
             case .lowRank(let u, let v, let bias):
                 let narrow = narrow.view(rows: rows)
-                gemm(x.reading, v.view, transposingB: true, into: narrow)
-                gemm(narrow.reading, u.view, transposingB: true, into: product)
+                linear(x.reading, weight: v, into: narrow)
+                linear(narrow.reading, weight: u, into: product)
                 x.cross(x0: x0, product: product.reading, bias: bias)
             }
         }

@@ -6,8 +6,9 @@ public import Kernels
 ///
 ///     (1 − d) · (s_i − s_min)/(s_max − s_min)  −  d · max over chosen j of cos(v_i, v_j)
 ///
-/// with d = diversity, 0…1, and s normalised within the list (all 1 when all are equal). Equal maxima go to the earlier
-/// candidate, so the result is deterministic; the first choice is the best score. d = 0 leaves the order unchanged.
+/// with d = diversity, 0…1, and s normalised within the list (all 1 when all are equal). Equal maxima go to
+/// the earlier candidate, so the result is deterministic; the first choice is the best score. d = 0 leaves
+/// the order unchanged.
 public enum Diversity {
     /// The first `count` positions of the reordered list, as indices into `scores`.
     ///

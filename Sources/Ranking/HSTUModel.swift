@@ -2,14 +2,14 @@ internal import Artifacts
 internal import Features
 internal import Kernels
 
-/// HSTU's frozen weights, in the research form: bias in the score, pointwise SiLU attention divided by a constant
-/// (Zhai et al. 2024; ModelFormat.md §3.4).
+/// HSTU's frozen weights, in the research form: bias in the score, pointwise SiLU attention divided by a
+/// constant (Zhai et al. 2024; ModelFormat.md §3.4).
 final class HSTUModel: Sendable {
     /// One layer; D model, h heads, dqk and dv per head.
     struct Layer: Sendable {
-        let uvqk: Matrix  // [2h·dv + 2h·dqk, D]: u, v, q, k, heads outer
+        let uvqk: PackedMatrix  // [2h·dv + 2h·dqk, D]: u, v, q, k, heads outer
         let uvqkBias: Matrix?  // [1, 2h·dv + 2h·dqk]
-        let output: Matrix  // [D, h·dv]
+        let output: PackedMatrix  // [D, h·dv]
         let outputBias: Matrix  // [1, D]
         let positionBias: Matrix?  // [1, 2n − 1]
         let timeBias: [Float]  // [129], empty without
@@ -40,6 +40,10 @@ final class HSTUModel: Sendable {
 
     var keyWidth: Int { heads * keyDimension }
     var valueWidth: Int { heads * valueDimension }
+    /// Columns for N events and a candidate, in whole vectors of 16.
+    var paddedEvents: Int { Self.padded(maxEvents + 1) }
+
+    static func padded(_ count: Int) -> Int { (count + 15) / 16 * 16 }
     var hasTimeBias: Bool { !(layers.first?.timeBias.isEmpty ?? true) }
 
     /// Reads the tensors of `sequence.…`; traps when `configuration` is of another family.
@@ -79,9 +83,11 @@ final class HSTUModel: Sendable {
             let bias = prefix + "uvqk.bias"
             layers.append(
                 Layer(
-                    uvqk: try tensors.matrix(prefix + "uvqk.weight", rows: width, columns: dimension),
+                    uvqk: PackedMatrix(
+                        try tensors.matrix(prefix + "uvqk.weight", rows: width, columns: dimension)),
                     uvqkBias: tensors.contains(bias) ? try tensors.vector(bias, count: width) : nil,
-                    output: try tensors.matrix(prefix + "output.weight", rows: dimension, columns: heads * v),
+                    output: PackedMatrix(
+                        try tensors.matrix(prefix + "output.weight", rows: dimension, columns: heads * v)),
                     outputBias: try tensors.vector(prefix + "output.bias", count: dimension),
                     positionBias: hasPosition
                         ? try tensors.vector(prefix + "position_bias", count: 2 * n - 1) : nil,

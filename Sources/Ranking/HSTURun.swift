@@ -1,9 +1,11 @@
 internal import Kernels
 
-/// HSTU's forward pass with one thread's scratch: history rows in blocks, then candidates in microbatches (M-FALCON).
+/// HSTU's forward pass with one thread's scratch: history rows in blocks, then candidates in microbatches
+/// (M-FALCON).
 ///
-/// A block of rows goes through all layers at once. That is exact because a row attends to earlier rows only, whose keys and
-/// values every layer already has; it keeps the block in cache, and time classes are found once for all layers.
+/// A block of rows goes through all layers at once. That is exact because a row attends to earlier rows only,
+/// whose keys and values every layer already has; it keeps the block in cache, and time classes are found
+/// once for all layers.
 final class HSTURun: SequenceRun {
     private let model: HSTUModel
     private let blockRows: Int
@@ -11,7 +13,7 @@ final class HSTURun: SequenceRun {
     private let x: MutableMatrix  // [rows, D]
     private let normed: MutableMatrix  // [rows, D]
     private let uvqk: MutableMatrix  // [rows, 2h·dv + 2h·dqk]
-    private let scores: MutableMatrix  // [rows, N + 1]
+    private let scores: MutableMatrix  // [rows, ≥ N + 1]
     private let attended: MutableMatrix  // [rows, h·dv]
     private let bias: MutableMatrix  // [rows, N + 1]: position plus time, of the layer at hand
     private var buckets: [UInt8]  // [blockRows, N + 1]
@@ -25,7 +27,7 @@ final class HSTURun: SequenceRun {
         x = MutableMatrix(rows: rows, columns: model.dimension)
         normed = MutableMatrix(rows: rows, columns: model.dimension)
         uvqk = MutableMatrix(rows: rows, columns: 2 * (model.valueWidth + model.keyWidth))
-        scores = MutableMatrix(rows: rows, columns: wide)
+        scores = MutableMatrix(rows: rows, columns: model.paddedEvents)
         attended = MutableMatrix(rows: rows, columns: model.valueWidth)
         bias = MutableMatrix(rows: rows, columns: wide)
         buckets = [UInt8](repeating: 0, count: blockRows * wide)
@@ -85,20 +87,27 @@ final class HSTURun: SequenceRun {
     }
 
     private func store(_ range: Range<Int>, keys: MutableMatrix, values: MutableMatrix) {
-        let v = model.valueWidth
-        let k = model.keyWidth
         let rows = 0..<range.count
-        let newValues = uvqk.view(rows: rows, columns: v..<2 * v).reading
-        let newKeys = uvqk.view(rows: rows, columns: 2 * v + k..<2 * v + 2 * k).reading
-        let keys = keys.view
-        let values = values.view
-        for row in range {
-            keys.copyRow(row, from: newKeys, row: row - range.lowerBound)
-            values.copyRow(row, from: newValues, row: row - range.lowerBound)
+        let key = 2 * model.valueWidth + model.keyWidth
+        keys.view.copyTransposed(
+            uvqk.view(rows: rows, columns: key..<key + model.keyWidth).reading, atColumn: range.lowerBound)
+        for head in 0..<model.heads {
+            let value = columns(head).ownValue
+            let new = uvqk.view(rows: rows, columns: value).reading
+            let target = values.view(rows: valueRows(head, range))
+            for row in rows { target.copyRow(row, from: new, row: row) }
         }
     }
 
-    /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in place.
+    /// Rows of the prefix's values that belong to some events and a head: a head's values lie end to end, for
+    /// the cache.
+    private func valueRows(_ head: Int, _ events: Range<Int>) -> Range<Int> {
+        let first = head * model.maxEvents
+        return first + events.lowerBound..<first + events.upperBound
+    }
+
+    /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in
+    /// place.
     private func makeBias(_ layer: HSTUModel.Layer, _ range: Range<Int>) {
         guard !layer.timeBias.isEmpty else { return }
         for i in range { writeBias(layer, row: i - range.lowerBound, count: i + 1, position: i) }
@@ -122,19 +131,22 @@ final class HSTURun: SequenceRun {
         let rows = 0..<range.count
         let seen = 0..<range.upperBound
         let scale = 1 / Float(model.normalizer)
+        // Whole vectors of keys: what is computed beyond `seen` is never read.
+        let wide = 0..<HSTUModel.padded(range.upperBound)
+        let products = self.scores.view(rows: rows, columns: wide)
         let scores = scores.view(rows: rows, columns: seen)
         for head in 0..<model.heads {
-            let (query, _, key, value) = columns(head)
-            gemm(
+            let (query, _, _, key, value) = columns(head)
+            product(
                 uvqk.view(rows: rows, columns: query).reading,
-                prefix.keys[l].view(rows: seen, columns: key).reading, transposingB: true, into: scores)
+                prefix.keys[l].view(rows: key, columns: wide).reading, into: products)
             for i in range {
                 let row = i - range.lowerBound
                 let (source, column) = biasRow(layer, row: row, position: i)
                 scores.siluAttention(row: row, count: i + 1, bias: source, biasColumn: column, scale: scale)
             }
-            gemm(
-                scores.reading, prefix.values[l].view(rows: seen, columns: value).reading,
+            product(
+                scores.reading, prefix.values[l].view(rows: valueRows(head, seen)).reading,
                 into: attended.view(rows: rows, columns: value))
         }
     }
@@ -199,22 +211,22 @@ final class HSTURun: SequenceRun {
         let count = prefix.count
         let scale = 1 / Float(model.normalizer)
         let (source, column) = biasRow(layer, row: 0, position: count)
+        let wide = 0..<HSTUModel.padded(count)
+        let products = scores.view(rows: rows, columns: wide)
         let history = scores.view(rows: rows, columns: 0..<count)
         let all = scores.view(rows: rows, columns: 0..<count + 1)
         for head in 0..<model.heads {
-            let (query, ownKey, key, value) = columns(head)
+            let (query, ownKey, ownValue, key, value) = columns(head)
             let q = uvqk.view(rows: rows, columns: query).reading
-            gemm(
-                q, prefix.keys[l].view(rows: 0..<count, columns: key).reading, transposingB: true,
-                into: history)
+            product(q, prefix.keys[l].view(rows: key, columns: wide).reading, into: products)
             all.rowDots(q, uvqk.view(rows: rows, columns: ownKey).reading, intoColumn: count)
             for row in rows {
                 all.siluAttention(row: row, count: count + 1, bias: source, biasColumn: column, scale: scale)
             }
             let output = attended.view(rows: rows, columns: value)
-            gemm(
-                history.reading, prefix.values[l].view(rows: 0..<count, columns: value).reading, into: output)
-            let ownValue = model.valueWidth + value.lowerBound..<model.valueWidth + value.upperBound
+            product(
+                history.reading, prefix.values[l].view(rows: valueRows(head, 0..<count)).reading, into: output
+            )
             output.addRows(
                 uvqk.view(rows: rows, columns: ownValue).reading, factors: all.reading, column: count)
         }
@@ -222,17 +234,22 @@ final class HSTURun: SequenceRun {
 
     // MARK: Both
 
-    /// Columns of one head: its query and key in `uvqk`, its key and value in the prefix.
-    private func columns(_ head: Int) -> (
-        query: Range<Int>, ownKey: Range<Int>, key: Range<Int>, value: Range<Int>
-    ) {
+    /// Columns of one head: its query, key and value in `uvqk`, its rows in the prefix's keys, its columns of
+    /// the output.
+    private func columns(_ head: Int) -> HeadColumns {
         let qk = model.keyDimension
+        let v = model.valueDimension
         let key = head * qk..<(head + 1) * qk
-        let value = head * model.valueDimension..<(head + 1) * model.valueDimension
+        let value = head * v..<(head + 1) * v
         let query = 2 * model.valueWidth + key.lowerBound
         let ownKey = query + model.keyWidth
-        return (query..<query + qk, ownKey..<ownKey + qk, key, value)
+        let ownValue = model.valueWidth + value.lowerBound
+        return (query..<query + qk, ownKey..<ownKey + qk, ownValue..<ownValue + v, key, value)
     }
+
+    private typealias HeadColumns = (
+        query: Range<Int>, ownKey: Range<Int>, ownValue: Range<Int>, key: Range<Int>, value: Range<Int>
+    )
 
     /// uvqk = SiLU(W LN(x) + b).
     private func project(_ layer: HSTUModel.Layer, rows: Int) {
@@ -249,7 +266,6 @@ final class HSTURun: SequenceRun {
         let attended = attended.view(rows: 0..<rows)
         layerNorm(attended.reading, epsilon: HSTUModel.normEpsilon, into: attended)
         attended.multiply(attended.reading, uvqk.view(rows: 0..<rows, columns: 0..<model.valueWidth).reading)
-        for row in 0..<rows { x.addRow(row, from: layer.outputBias.view, row: 0) }
-        gemm(attended.reading, layer.output.view, transposingB: true, beta: 1, into: x)
+        linear(attended.reading, weight: layer.output, bias: layer.outputBias, accumulating: true, into: x)
     }
 }

@@ -1,6 +1,7 @@
 public import RecCore
 
-/// The events of a history that a sequence model sees, as arrays of its own; one is reused for all requests of a thread.
+/// The events of a history that a sequence model sees, as arrays of its own; one is reused for all requests
+/// of a thread.
 public struct HistoryWindow: Sendable {
     /// Most events, N.
     public let maxEvents: Int
@@ -29,8 +30,8 @@ public struct HistoryWindow: Sendable {
         times.reserveCapacity(maxEvents)
     }
 
-    /// B·ceil(max(0, total − N)/B): a function of the total count alone, so that a growing history keeps its window
-    /// for B events at a time (ModelFormat.md §3.4).
+    /// B·ceil(max(0, total − N)/B): a function of the total count alone, so that a growing history keeps its
+    /// window for B events at a time (ModelFormat.md §3.4).
     public static func start(total: Int, maxEvents: Int, block: Int) -> Int {
         let surplus = total - maxEvents
         guard surplus > 0 else { return 0 }
@@ -39,9 +40,9 @@ public struct HistoryWindow: Sendable {
 
     /// Takes the window of a history; no allocation.
     ///
-    /// A missing time is its predecessor's in `history`, leading ones are the first known time, and without any
-    /// known time all are 0. `offset` older events were left out before `history[0]`; if the window would begin among them,
-    /// it begins at `history[0]`.
+    /// A missing time is its predecessor's in `history`, leading ones are the first known time, and without
+    /// any known time all are 0. `offset` older events were left out before `history[0]`; if the window would
+    /// begin among them, it begins at `history[0]`.
     public mutating func fill(history: [HistoryEvent], offset: Int = 0) {
         itemRows.removeAll(keepingCapacity: true)
         actions.removeAll(keepingCapacity: true)

@@ -5,8 +5,8 @@ public import RecCore
 
 /// Ranks one request after the other on one thread, stage by stage so that the caller can time and skip them.
 ///
-/// In order: `begin`, then `prefill` (whose last row is also a retrieval query), `take`, `scoreSequence`, `rank`, `values`. A stage
-/// that is skipped leaves zeros for the later ones. Scratch is allocated once.
+/// In order: `begin`, then `prefill` (whose last row is also a retrieval query), `take`, `scoreSequence`,
+/// `rank`, `values`. A stage that is skipped leaves zeros for the later ones. Scratch is allocated once.
 public final class Ranker {
     /// Most candidates of a request.
     public static let candidateMaximum = 10_000
@@ -193,8 +193,8 @@ public final class Ranker {
         }
     }
 
-    /// The sequence model's own order, for a request that skips the ranker: the target head's score, else the dot head's;
-    /// nil where a NaN or infinity arose. Empty before `scoreSequence`.
+    /// The sequence model's own order, for a request that skips the ranker: the target head's score, else the
+    /// dot head's; nil where a NaN or infinity arose. Empty before `scoreSequence`.
     public func sequenceValues() -> [Double?] {
         guard isScored, let configuration = model.sequence?.configuration else { return [] }
         let source = configuration.hasTarget ? scores : dots

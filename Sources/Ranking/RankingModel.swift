@@ -2,7 +2,8 @@ public import Artifacts
 public import Features
 public import Kernels
 
-/// Everything that ranking takes from a bundle: frozen, shared by all threads; a `Ranker` is a thread's scratch.
+/// Everything that ranking takes from a bundle: frozen, shared by all threads; a `Ranker` is a thread's
+/// scratch.
 public struct RankingModel: Sendable {
     /// DCN-V2 with its inputs and what is made of its logits.
     public struct Network: Sendable {

@@ -81,7 +81,8 @@ final class SASRecModel: Sendable {
         let inputBias = try tensors.vector(prefix + "attention.in_proj_bias", count: 3 * d)
         let attentionNorm = try norm(prefix + "attention_norm", d, tensors)
         let first = try tensors.matrix(prefix + "ffn.0.weight", minimumRows: 1, columns: d)
-        // A pad is zero at the block's input: zero keys before the projection, or after pre_norm's layer norm its bias.
+        // A pad is zero at the block's input: zero keys before the projection, or after pre_norm's layer norm
+        // its bias.
         let pad = MutableMatrix(rows: 1, columns: 2 * d)
         let padInput = MutableMatrix(rows: 1, columns: d)
         if variant == .preNorm { padInput.view.copyRow(0, from: attentionNorm.bias.view, row: 0) }

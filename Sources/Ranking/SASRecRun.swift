@@ -1,7 +1,8 @@
 internal import Artifacts
 internal import Kernels
 
-/// SASRec's forward pass with one thread's scratch; a block of rows goes through all layers at once, as in `HSTURun`.
+/// SASRec's forward pass with one thread's scratch; a block of rows goes through all layers at once, as in
+/// `HSTURun`.
 final class SASRecRun: SequenceRun {
     private let model: SASRecModel
     private let blockRows: Int

@@ -38,15 +38,15 @@ public struct SequenceModel: Sendable {
 
     /// Storage for one history's keys, values and rows.
     public func makePrefix() -> SequencePrefix {
-        let (keyWidth, valueWidth) =
+        let (keyShape, valueShape) =
             switch family {
-            case .hstu(let model): (model.keyWidth, model.valueWidth)
-            case .sasrec(let model): (model.dimension, model.dimension)
+            case .hstu(let model):
+                ((model.keyWidth, model.paddedEvents), (model.heads * model.maxEvents, model.valueDimension))
+            case .sasrec(let model): ((model.maxEvents, model.dimension), (model.maxEvents, model.dimension))
             }
         return SequencePrefix(
-            layers: configuration.layers, maxEvents: configuration.maxEvents, keyWidth: keyWidth,
-            valueWidth: valueWidth,
-            dimension: configuration.dimension)
+            layers: configuration.layers, maxEvents: configuration.maxEvents, keyShape: keyShape,
+            valueShape: valueShape, dimension: configuration.dimension)
     }
 
     /// An empty window of the model's size.
@@ -68,7 +68,8 @@ protocol SequenceRun: AnyObject {
 
 /// Runs a sequence model on one thread, with scratch allocated once.
 public final class SequenceScorer {
-    /// Rows that go through the layers together: large enough for the matrix products, small enough for the cache.
+    /// Rows that go through the layers together: large enough for the matrix products, small enough for the
+    /// cache.
     public static let blockRowsDefault = 64
 
     /// The model that runs.
@@ -94,8 +95,9 @@ public final class SequenceScorer {
     ///
     /// - Parameters:
     ///   - now: time of the question in Unix seconds; part of the newest row when the model has a time bias.
-    ///   - reused: rows at the beginning of `prefix` that are valid already. The caller answers for that: same window start, same
-    ///     events, and with a time bias also the same next event's time; for SASRec the same number of events.
+    ///   - reused: rows at the beginning of `prefix` that are valid already. The caller answers for that:
+    ///     same window start, same events, and with a time bias also the same next event's time; for SASRec
+    ///     the same number of events.
     public func prefill(
         _ window: HistoryWindow, now: Double, reusing reused: Int = 0, into prefix: SequencePrefix
     ) {
@@ -107,7 +109,8 @@ public final class SequenceScorer {
 
     /// The target head for catalogue rows: `vectors` [m, D] and `scores` [m, 1]; zeros for an empty history.
     ///
-    /// Traps without a target head. Each candidate sees the history and itself only (M-FALCON, Zhai et al. 2024 app. H).
+    /// Traps without a target head. Each candidate sees the history and itself only (M-FALCON, Zhai et al.
+    /// 2024 app. H).
     public func score(
         _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double, vectors: MutableMatrixView,
         scores: MutableMatrixView
@@ -121,7 +124,8 @@ public final class SequenceScorer {
         run.score(rows, prefix, now: now, vectors: vectors, scores: scores)
     }
 
-    /// The dot head for catalogue rows, without temperature: `scores` [m, 1]; zeros for an empty history or without the head.
+    /// The dot head for catalogue rows, without temperature: `scores` [m, 1]; zeros for an empty history or
+    /// without the head.
     public func dotScores(_ rows: ArraySlice<Int>, _ prefix: SequencePrefix, into scores: MutableMatrixView) {
         precondition(scores.rows == rows.count && scores.columns == 1, "\(rows.count) candidates")
         guard let head = model.configuration.dot, let last = prefix.lastRow else { return scores.fill(0) }

@@ -1,7 +1,8 @@
 public import Artifacts
 internal import Kernels
 
-/// Turns task probabilities into the one value that candidates are ordered by; the only place the weights meet.
+/// Turns task probabilities into the one value that candidates are ordered by; the only place the weights
+/// meet.
 public struct ValueModel: Sendable {
     /// Probabilities below this count as this in the log and power forms.
     public static let probabilityFloor = 1e-9
@@ -39,7 +40,8 @@ public struct ValueModel: Sendable {
         return weights
     }
 
-    /// Σ w·p, Σ w·ln max(p, floor) or Π max(p, floor)^w over the tasks; `probabilities` and `weights` in the order of `tasks`.
+    /// Σ w·p, Σ w·ln max(p, floor) or Π max(p, floor)^w over the tasks; `probabilities` and `weights` in the
+    /// order of `tasks`.
     public func value(_ probabilities: ArraySlice<Double>, weights: [Double]) -> Double {
         precondition(
             probabilities.count == weights.count,

@@ -1,5 +1,6 @@
 import HTTP
 import Logging
+import Retrieval
 import Threading
 
 /// A request on its way from a loop to a compute thread.
@@ -24,6 +25,8 @@ final class ComputePool: Sendable {
         for index in 0..<count {
             threads.append(
                 try NamedThread(name: "compute-\(index)") {
+                    // Requests are the parallelism; OpenMP's setting is per thread.
+                    FaissIndex.setThreads(1)
                     // Made inside its thread: the worker and its scratch are not Sendable and never leave it.
                     let worker = ComputeWorker(service: service)
                     while let job = queue.take() { worker.answer(job) }

@@ -159,13 +159,23 @@ public import Kernels
     public func search(
         _ query: MatrixView, k: Int, settings: SearchSettings, into neighbors: NeighborBuffer
     ) throws(RetrievalError) {
+        neighbors.clear()
+        let found = try gather(query, k: k, probes: settings.probes, into: neighbors)
+        neighbors.take(found)
+        neighbors.finish(keeping: found)
+    }
+
+    /// Writes the best `k` rows to the buffer's `rows`, unsorted as neighbours, with approximate `scores`.
+    /// - Returns: how many there are.
+    func gather(
+        _ query: MatrixView, k: Int, probes: Int, into neighbors: NeighborBuffer
+    ) throws(RetrievalError) -> Int {
         guard query.columns == dimension, query.rows == 1 else {
             throw .dimensionMismatch(expected: dimension, found: query.columns)
         }
         guard query.isFinite else { throw .notFinite }
-        neighbors.clear()
         let k = min(k, count)
-        guard k > 0 else { return }
+        guard k > 0 else { return 0 }
         neighbors.reserve(k)
         try unsafe Self.call("search") { message, capacity in
             query.withRow(0) { floats in
@@ -174,22 +184,14 @@ public import Kernels
                         unsafe neighbors.labels.withUnsafeMutableBufferPointer { labels in
                             // SAFETY: both hold at least `k` entries, the query `dimension` floats.
                             unsafe CFaiss_index_search(
-                                handle, floats.baseAddress, k, Self.size(settings.probes), scores.baseAddress,
+                                handle, floats.baseAddress, k, Self.size(probes), scores.baseAddress,
                                 labels.baseAddress, message, capacity)
                         }
                     }
                 }
             }
         }
-        var found = 0
-        let limit = Int64(count)
-        for i in 0..<k where neighbors.labels[i] >= 0 && neighbors.labels[i] < limit {
-            neighbors.rows[found] = UInt32(truncatingIfNeeded: neighbors.labels[i])
-            neighbors.scores[found] = metric == .l2 ? -neighbors.scores[i] : neighbors.scores[i]
-            found += 1
-        }
-        neighbors.take(found)
-        neighbors.finish(keeping: k)
+        return neighbors.takeLabels(k, below: count, negated: metric == .l2)
     }
 
     /// Threads that FAISS may use in calls from this thread from now on: 1 for compute threads, more for a build.

@@ -22,7 +22,7 @@ public struct FlatIndex: VectorIndex {
     public func search(
         _ query: MatrixView, k: Int, settings: SearchSettings, into neighbors: NeighborBuffer
     ) throws(RetrievalError) {
-        let measure = settings.measure ?? metric
+        let measure = settings.bySimilarity ? table.similarity : metric
         let prepared = try neighbors.prepare(query, table: table, measure: measure)
         neighbors.clear()
         let k = min(k, count)

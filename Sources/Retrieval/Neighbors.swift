@@ -79,11 +79,19 @@ public final class NeighborBuffer {
             Self.select(&keys, k, in: count)
             count = k
         }
-        keys[0..<count].sort()
+        Self.sort(&keys, 0, count - 1)
     }
 
-    /// Copies the neighbours' rows to `rows`, in order.
-    func copyRows() { for i in 0..<count { rows[i] = UInt32(truncatingIfNeeded: keys[i]) } }
+    /// Moves the first `length` labels to `rows`, with their scores, without the −1 of padding and anything not below `limit`.
+    func takeLabels(_ length: Int, below limit: Int, negated: Bool) -> Int {
+        var found = 0
+        for i in 0..<length where labels[i] >= 0 && labels[i] < Int64(limit) {
+            rows[found] = UInt32(truncatingIfNeeded: labels[i])
+            scores[found] = negated ? -scores[i] : scores[i]
+            found += 1
+        }
+        return found
+    }
 
     private static func pack(row: UInt32, score: Float) -> UInt64 {
         let bits = (score + 0).bitPattern  // + 0 makes −0 and 0 one key
@@ -102,20 +110,55 @@ public final class NeighborBuffer {
         var low = 0
         var high = length - 1
         while low < high {
-            let pivot = median(keys[low], keys[low + (high - low) / 2], keys[high])
-            var i = low
-            var j = high
-            while i <= j {
-                while keys[i] < pivot { i += 1 }
-                while keys[j] > pivot { j -= 1 }
-                if i <= j {
-                    keys.swapAt(i, j)
-                    i += 1
-                    j -= 1
-                }
-            }
-            if k <= j { high = j } else if k >= i { low = i } else { return }
+            let (left, right) = partition(&keys, low, high)
+            if k <= left { high = left } else if k >= right { low = right } else { return }
         }
+    }
+
+    /// Sorts in place; `Array.sort` of a slice would copy it.
+    private static func sort(_ keys: inout [UInt64], _ first: Int, _ last: Int) {
+        var low = first
+        var high = last
+        // 16: below it insertion is quicker than partition.
+        while high - low > 16 {
+            let (left, right) = partition(&keys, low, high)
+            // The smaller part first, so that the recursion is at most log₂ deep.
+            if left - low < high - right {
+                sort(&keys, low, left)
+                low = right
+            } else {
+                sort(&keys, right, high)
+                high = left
+            }
+        }
+        guard low < high else { return }
+        for i in low + 1...high {
+            let key = keys[i]
+            var at = i
+            while at > low, keys[at - 1] > key {
+                keys[at] = keys[at - 1]
+                at -= 1
+            }
+            keys[at] = key
+        }
+    }
+
+    /// Splits `low...high` by a pivot: nothing in `low...left` is above anything in `right...high`; left < right.
+    private static func partition(_ keys: inout [UInt64], _ low: Int, _ high: Int) -> (left: Int, right: Int)
+    {
+        let pivot = median(keys[low], keys[low + (high - low) / 2], keys[high])
+        var i = low
+        var j = high
+        while i <= j {
+            while keys[i] < pivot { i += 1 }
+            while keys[j] > pivot { j -= 1 }
+            if i <= j {
+                keys.swapAt(i, j)
+                i += 1
+                j -= 1
+            }
+        }
+        return (j, i)
     }
 
     private static func median(_ a: UInt64, _ b: UInt64, _ c: UInt64) -> UInt64 {

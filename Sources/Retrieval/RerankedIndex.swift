@@ -8,7 +8,7 @@ public struct RerankedIndex: VectorIndex {
     /// Most lists a search scans.
     public static let probesMaximum = 4_096
 
-    private let shortlist: any VectorIndex
+    private let shortlist: FaissIndex
     /// The full vectors.
     public let table: VectorTable
     /// The table's.
@@ -19,7 +19,7 @@ public struct RerankedIndex: VectorIndex {
     public var count: Int { table.count }
 
     /// Throws `.invalidIndex` or `.dimensionMismatch` unless `shortlist` was made of `table`'s shape and metric.
-    public init(shortlist: any VectorIndex, table: VectorTable) throws(RetrievalError) {
+    public init(shortlist: FaissIndex, table: VectorTable) throws(RetrievalError) {
         guard shortlist.dimension == table.dimension else {
             throw .dimensionMismatch(expected: table.dimension, found: shortlist.dimension)
         }
@@ -36,18 +36,15 @@ public struct RerankedIndex: VectorIndex {
     public func search(
         _ query: MatrixView, k: Int, settings: SearchSettings, into neighbors: NeighborBuffer
     ) throws(RetrievalError) {
-        let measure = settings.measure ?? metric
+        let measure = settings.bySimilarity ? table.similarity : metric
         let prepared = try neighbors.prepare(query, table: table, measure: measure)
         let factor = min(max(1, settings.shortlistFactor), Self.shortlistMaximum)
         neighbors.clear()
         let k = min(k, count)
         guard k > 0 else { return }
         let codes = min(max(k, min(k, Self.shortlistMaximum) * factor), max(k, Self.shortlistMaximum), count)
-        var settings = settings
-        settings.probes = min(max(1, settings.probes), Self.probesMaximum)
-        try shortlist.search(prepared, k: codes, settings: settings, into: neighbors)
-        neighbors.copyRows()
-        let found = neighbors.count
+        let probes = min(max(1, settings.probes), Self.probesMaximum)
+        let found = try shortlist.gather(prepared, k: codes, probes: probes, into: neighbors)
         table.score(prepared, measure: measure, rows: neighbors.rows, count: found, into: &neighbors.scores)
         neighbors.take(found)
         neighbors.finish(keeping: k)

@@ -17,7 +17,7 @@ extension Retriever {
         let query = model.table.vectors.view.row(row)
         let measure = model.table.similarity
         var settings = request.settings
-        settings.measure = measure
+        settings.bySimilarity = true
         try model.items.search(query, k: fetchCount(k), settings: settings, into: neighbors)
         var similar: [Neighbor] = []
         for i in 0..<neighbors.count where similar.count < k && pool.admits(UInt32(neighbors[i].row)) {

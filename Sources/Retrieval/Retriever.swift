@@ -70,7 +70,7 @@ public final class Retriever {
         let recent = lastDistinct(request.recent)
         guard quota > 0, !recent.isEmpty else { return }
         var settings = request.settings
-        settings.measure = model.table.similarity
+        settings.bySimilarity = true
         let share = (min(quota, Self.fetchMaximum) + recent.count - 1) / recent.count
         for (seed, row) in recent.enumerated() {
             // The seeds find themselves and each other.

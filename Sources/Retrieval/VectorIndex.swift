@@ -7,14 +7,14 @@ public struct SearchSettings: Sendable {
     public var probes: Int
     /// Codes scored again exactly per neighbour asked for, for indexes that keep codes.
     public var shortlistFactor: Int
-    /// Measure to rank by instead of the index's metric.
-    public var measure: Metric?
+    /// Whether to rank by the table's `similarity` instead of its metric: for neighbours of an item.
+    public var bySimilarity: Bool
 
     /// Settings for one search; indexes cut what is outside their limits.
-    public init(probes: Int = 1, shortlistFactor: Int = 1, measure: Metric? = nil) {
+    public init(probes: Int = 1, shortlistFactor: Int = 1, bySimilarity: Bool = false) {
         self.probes = probes
         self.shortlistFactor = shortlistFactor
-        self.measure = measure
+        self.bySimilarity = bySimilarity
     }
 }
 

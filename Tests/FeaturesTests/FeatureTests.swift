@@ -10,7 +10,8 @@ import Testing
     static let items = 12
     static let users = 3
 
-    /// Tables by feature name, the encoder over all features, and the twin's double-precision view of the tables.
+    /// Tables by feature name, the encoder over all features, and the twin's double-precision view of the
+    /// tables.
     struct Fixture {
         let definitions: [FeatureDefinition]
         let tables: [String: Matrix]
@@ -59,7 +60,8 @@ import Testing
         }
     }
 
-    /// Attributes 0 colour (string), 1 tags (strings), 2 price (number), 3 fresh (boolean), each missing for some items.
+    /// Attributes 0 colour (string), 1 tags (strings), 2 price (number), 3 fresh (boolean), each missing for
+    /// some items.
     struct Catalogue: ItemAttributes {
         func value(row: Int, attribute: Int) -> FeatureValue? {
             if row % 5 == attribute { return nil }
@@ -74,14 +76,18 @@ import Testing
 
     static func manifest(_ definitions: [FeatureDefinition]) throws -> Manifest {
         let text = """
-            {"format_version": 1, "kind": "full", "model_version": "m", "space_version": "s", "files": {}, "items": {"count": 12,
-            "attributes": [{"name": "colour", "type": "string"}, {"name": "tags", "type": "strings"},
+            {"format_version": 1, "kind": "full", "model_version": "m", "space_version": "s", "files": {},
+            "items": {"count": 12, "attributes": [{"name": "colour", "type": "string"}, {"name": "tags",
+            "type": "strings"},
             {"name": "price", "type": "number"}, {"name": "fresh", "type": "boolean"}]},
             "users": {"count": 3, "attributes": [{"name": "likes", "type": "strings"}], "histories": false},
-            "retrieval": {"metric": "inner_product", "dimension": 4, "index": {"kind": "flat"}, "sources": {}},
+            "retrieval": {"metric": "inner_product", "dimension": 4,
+            "index": {"kind": "flat"}, "sources": {}},
             "tower": {"inputs": [], "layers": 0},
-            "sequence": {"family": "hstu", "dimension": 3, "layers": 1, "heads": 1, "max_events": 4, "qk_dimension": 1, "value_dimension": 1,
-            "normalizer": 5, "position_bias": false, "time_bias": false, "actions": ["unknown", "view", "buy"], "target": true}}
+            "sequence": {"family": "hstu", "dimension": 3, "layers": 1, "heads": 1, "max_events": 4,
+            "qk_dimension": 1, "value_dimension": 1, "normalizer": 5, "position_bias": false,
+            "time_bias": false,
+            "actions": ["unknown", "view", "buy"], "target": true}}
             """
         var manifest = try ManifestDecoder.decode(Array(text.utf8))
         manifest.features = definitions

@@ -73,7 +73,8 @@ func norm(_ x: [Double], epsilon: Double, weight: [Double]? = nil, bias: [Double
     }
 }
 
-/// Largest |a − b| in units of the bound tol·|b| + tol/10·rms(b): at most 1 where both are equal; infinite for other shapes or NaN.
+/// Largest |a − b| in units of the bound tol·|b| + tol/10·rms(b): at most 1 where both are equal; infinite
+/// for other shapes or NaN.
 func excess(_ a: [Double], _ b: [Double], tolerance: Double) -> Double {
     guard a.count == b.count else { return .infinity }
     let rms = (b.reduce(0) { $0 + $1 * $1 } / Double(max(1, b.count))).squareRoot()

@@ -48,7 +48,8 @@ import Testing
                 FeatureDefinition(
                     name: "item", origin: .stage, encoding: .stage(.towerItemVector, mean: 0, deviation: 1)),
                 FeatureDefinition(
-                    name: "popular", origin: .stage, encoding: .stage(.itemPopularity, mean: 0, deviation: 1)),
+                    name: "popular", origin: .stage,
+                    encoding: .stage(.itemPopularity, mean: 0, deviation: 1)),
             ]
             let width = 2 + 3 + 1 + d + 1 + 1 + 2 * RankerTests.vectorWidth + 1
             t.add("ranker.cross.0.weight", [width, width], scale: 0.1, &r)
@@ -241,8 +242,9 @@ extension Manifest {
         value: ValueConfiguration?
     ) throws -> Manifest {
         let text = """
-            {"format_version": 1, "kind": "full", "model_version": "m", "space_version": "s", "files": {}, "items": {"count": 25,
-            "attributes": [{"name": "parity", "type": "string"}]}, "retrieval": {"metric": "inner_product", "dimension": 5,
+            {"format_version": 1, "kind": "full", "model_version": "m", "space_version": "s", "files": {},
+            "items": {"count": 25, "attributes": [{"name": "parity", "type": "string"}]},
+            "retrieval": {"metric": "inner_product", "dimension": 5,
             "index": {"kind": "flat"}, "sources": {}}, "tower": {"inputs": [], "layers": 0}}
             """
         var manifest = try ManifestDecoder.decode(Array(text.utf8))

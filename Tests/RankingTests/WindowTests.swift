@@ -25,7 +25,8 @@ import Testing
         #expect(window.start == 3 && window.itemRows == [1, 2, 3, 4])
         window.fill(history: Array(history[0..<2]), offset: 9)  // 11 in all: start 9
         #expect(window.start == 9 && window.itemRows == [0, 1])
-        window.fill(history: Array(history[0..<1]), offset: 9)  // 10 in all: start 6, but nothing before 9 is here
+        // 10 in all: start 6, but nothing before 9 is here.
+        window.fill(history: Array(history[0..<1]), offset: 9)
         #expect(window.start == 9 && window.itemRows == [0])
         window.fill(history: [], offset: Int.max)
         #expect(window.count == 0)

@@ -44,7 +44,7 @@ func exactScore(_ metric: Metric, _ a: [Float], _ b: [Float]) -> Double {
         let query = Matrix(rows: 1, columns: 2, values: [3, 0])
         try index.search(query.view, k: 4, settings: SearchSettings(), into: buffer)
         #expect(buffer.all.map(\.row) == [1, 2, 0, 3])
-        try index.search(query.view, k: 4, settings: SearchSettings(measure: .cosine), into: buffer)
+        try index.search(query.view, k: 4, settings: SearchSettings(bySimilarity: true), into: buffer)
         #expect(buffer.all.map(\.row) == [0, 2, 1, 3])
         #expect(abs(buffer[0].score - 1) < 1e-6)
     }

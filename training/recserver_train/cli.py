@@ -1,4 +1,4 @@
-"""Command line: demo, ml-100k, ml-1m."""
+"""Command line: demo, ml-100k, ml-1m, conformance."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--processor-clock", action="store_true",
                              help="count the minutes as processor time over all cores, for a busy machine")
         command.add_argument("--quick", action="store_true", help="a short run")
-    for command in commands.choices.values():
+    conformance = commands.add_parser("conformance", help="tiny bundles with random weights that use every choice of the format")
+    conformance.add_argument("--out", type=Path, required=True, help="the folder for one bundle per case")
+    for command in (c for c in commands.choices.values() if c is not conformance):
         command.add_argument("--resume", action="store_true", help="train the ranker only, on the towers and sequence model kept")
         command.add_argument("--out", type=Path, required=True, help="the bundle's folder, replaced if it is there")
     return root
@@ -28,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.command == "conformance":
+        from .conformance import write_all
+
+        write_all(options.out)
+        return 0
     match options.command:
         case "demo":
             from .demo_catalogue import make_demo

@@ -80,8 +80,9 @@ def make_catalogue(rng: np.random.Generator, count: int) -> Catalogue:
     studio = np.where(rng.random(count) < 0.7, home[genre, rng.integers(0, 4, count)], rng.integers(0, len(STUDIOS), count))
     language = np.where(rng.random(count) < 0.6, 0, rng.integers(1, len(LANGUAGES), count))
     rank = np.argsort(rng.random(count))
+    quality = rng.normal(size=len(STUDIOS))[studio] + 0.6 * rng.normal(size=count)
     return Catalogue([r[0] for r in rows], lists, genre, np.array([r[2] for r in rows]), year,
-                     [STUDIOS[s] for s in studio], language, rng.normal(size=(count, 3)), rng.normal(size=count),
+                     [STUDIOS[s] for s in studio], language, rng.normal(size=(count, 3)), quality,
                      (rank + 12.0) ** -0.75)
 
 
@@ -172,8 +173,8 @@ class Viewing:
                 if film is None or len(events) >= length:
                     continue
                 seen.add(film)
-                affinity = 2.5 * person.taste[genre] + 0.8 * self.films.quality[film] + 0.5 * self.films.tone[film] @ person.tone
-                liked = rng.random() < 1 / (1 + np.exp(1.9 - affinity))
+                affinity = 1.5 * person.taste[genre] + 1.4 * self.films.quality[film] + 0.5 * self.films.tone[film] @ person.tone
+                liked = rng.random() < 1 / (1 + np.exp(1.2 - affinity))
                 events.append((film, 2 if liked else 1, clock, part))
                 last = film
                 clock += 3600 * (1.4 + rng.random())

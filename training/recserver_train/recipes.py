@@ -93,10 +93,10 @@ def demo(log: InteractionLog) -> Recipe:
         retrieval={"metric": "inner_product", "dimension": d, "candidates": 500, "shortlist_factor": 4,
                    "index": {"kind": "ivfpq", "lists": 128, "subquantizers": 16, "bits": 8, "probes": 16},
                    "sources": {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30}},
-        value={"form": "linear", "weights": {"watch": 1.0, "like": 0.1}},
+        value={"form": "power", "weights": {"watch": 1.0, "like": 0.2}},
         attribute_groups=["genres", "language"], decade_of="year",
         precision={"item": "I8", "sequence": "I8", "feature": "F16", "weight": "F16"},
-        tower_epochs=3, sequence_epochs=6, ranker_epochs=4, ranker_examples=12_000, learning_rate=2e-3, evaluated_users=2000)
+        tower_epochs=3, sequence_epochs=7, ranker_epochs=4, ranker_examples=16_000, learning_rate=2e-3, evaluated_users=2000)
 
 
 def movielens_100k(log: InteractionLog, minutes: float | None, quick: bool) -> Recipe:
@@ -114,7 +114,7 @@ def movielens_100k(log: InteractionLog, minutes: float | None, quick: bool) -> R
         ranker=RankerConfig(ranker, ["watch", "like"], structure="parallel", cross_layers=2, cross_rank=32, deep=(128, 64)),
         retrieval={"metric": "inner_product", "dimension": d, "candidates": 300, "shortlist_factor": 4, "index": {"kind": "flat"},
                    "sources": {"tower": 200, "sequence": 200, "item_to_item": 60, "popular": 30}},
-        value={"form": "linear", "weights": {"watch": 1.0, "like": 0.05}},
+        value={"form": "log", "weights": {"watch": 1.0, "like": 0.1}},
         attribute_groups=["genres"], decade_of="year",
         precision={"item": "F16", "sequence": "F16", "feature": "F16", "weight": "F32"},
         tower_epochs=5 if quick else 10, sequence_epochs=12 if quick else 30, ranker_epochs=4, minutes=minutes,

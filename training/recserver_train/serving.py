@@ -67,7 +67,7 @@ class Stages:
         start = window_start(known, self.sequence)
         count = known - start
         quantum = max(16, self.sequence.max_events // 4)
-        slots = max(quantum, -(-int(count.max(initial=1)) // quantum) * quantum)
+        slots = min(max(quantum, -(-int(count.max(initial=1)) // quantum) * quantum), self.sequence.max_events)
         rows = (at.events - count)[:, None] + np.arange(slots)
         inside = np.arange(slots) < count[:, None]
         rows = np.where(inside, rows, 0)

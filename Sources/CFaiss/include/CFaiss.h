@@ -42,7 +42,8 @@ int CFaiss_index_search(const CFaiss_index *index, const float *query, size_t k,
 // The serialised index in new memory, freed with CFaiss_bytes_free.
 int CFaiss_index_write(const CFaiss_index *index, uint8_t **bytes, size_t *count, char *message, size_t message_capacity);
 void CFaiss_bytes_free(uint8_t *bytes);
-// Reads what CFaiss_index_write or FAISS wrote. FAISS does not survive every damaged file: verify a digest first.
+// Reads what CFaiss_index_write or FAISS wrote. FAISS does not survive every damaged file, and leaks what it had read of
+// one that ends early: verify a digest first.
 int CFaiss_index_read(const uint8_t *bytes, size_t count, CFaiss_index **index, char *message, size_t message_capacity);
 
 size_t CFaiss_index_count(const CFaiss_index *index);

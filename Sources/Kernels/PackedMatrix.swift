@@ -1,0 +1,85 @@
+internal import CKernels
+
+/// Linear weights [out, in] laid out once for products with many inputs; frozen, shared by all threads.
+///
+/// Panels of 32 outputs, each [in, 32] and zero beyond the last output.
+public final class PackedMatrix: Sendable {
+    static let panelColumns = 32
+
+    /// The weights as they came, [out, in].
+    public let weight: Matrix
+    let panels: Matrix  // [⌈out/32⌉ · in, 32]
+
+    /// Packs `weight`; takes as much memory again.
+    public init(_ weight: Matrix) {
+        self.weight = weight
+        let width = Self.panelColumns
+        let inner = weight.columns
+        let count = (weight.rows + width - 1) / width
+        panels = Matrix(rows: count * inner, columns: width) { span in
+            for output in 0..<weight.rows {
+                let base = output / width * inner * width + output % width
+                weight.view.withRow(output) { row in
+                    for k in 0..<inner { span[base + k * width] = row[k] }
+                }
+            }
+        }
+    }
+}
+
+/// y = x · Wᵀ + b, or y += x · Wᵀ + b when `accumulating`.
+///
+/// Shapes: `x` [m, in]; `weight` [out, in]; `bias` [1, out]; `y` [m, out]. Traps on a mismatch. No
+/// allocation.
+public func linear(
+    _ x: MatrixView, weight: PackedMatrix, bias: Matrix? = nil, accumulating: Bool = false,
+    into y: MutableMatrixView
+) {
+    precondition(x.columns == weight.weight.columns, "\(x.columns) inputs for \(weight.weight.columns)")
+    precondition(y.rows == x.rows && y.columns == weight.weight.rows, "result [\(y.rows), \(y.columns)]")
+    precondition((bias?.columns ?? y.columns) == y.columns, "bias for \(y.columns) outputs")
+    guard x.rows > 0, y.columns > 0 else { return }
+    guard Kernel.level >= .avx512, x.columns > 0 else {
+        for row in 0..<y.rows {
+            if !accumulating { y.fillRow(row, columns: 0..<y.columns, with: 0) }
+            if let bias { y.addRow(row, from: bias.view, row: 0) }
+        }
+        return gemm(x, weight.weight.view, transposingB: true, beta: 1, into: y)
+    }
+    let panel = PackedMatrix.panelColumns
+    // SAFETY: shapes were checked above, and every panel holds `x.columns` rows of 32 floats.
+    unsafe CKernels_product(
+        x.pointer(row: 0), x.stride, x.rows, x.columns, weight.panels.view.pointer(row: 0), panel,
+        x.columns * panel,
+        y.columns, bias?.view.pointer(row: 0), accumulating ? 1 : 0, y.pointer(row: 0), y.stride)
+}
+
+/// c = a · b, faster than `gemm` when `b`'s width is a multiple of 16.
+///
+/// Shapes: `a` [m, k]; `b` [k, n]; `c` [m, n]. Traps on a mismatch. No allocation.
+public func product(_ a: MatrixView, _ b: MatrixView, into c: MutableMatrixView) {
+    guard Kernel.level >= .avx512, b.columns % 16 == 0, a.rows > 0, a.columns > 0, b.columns > 0 else {
+        return gemm(a, b, into: c)
+    }
+    precondition(a.columns == b.rows, "inner dimensions \(a.columns) and \(b.rows)")
+    precondition(c.rows == a.rows && c.columns == b.columns, "result [\(c.rows), \(c.columns)]")
+    // SAFETY: shapes were checked above; a width that is a multiple of 16 is never read beyond.
+    unsafe CKernels_product(
+        a.pointer(row: 0), a.stride, a.rows, a.columns, b.pointer(row: 0), b.stride,
+        PackedMatrix.panelColumns,
+        b.columns, nil, 0, c.pointer(row: 0), c.stride)
+}
+
+extension MutableMatrixView {
+    /// Sets the columns that begin at `column` to the rows of `from`: [k, n] becomes n rows of k columns.
+    public func copyTransposed(_ from: MatrixView, atColumn column: Int) {
+        precondition(from.columns == rows && column >= 0 && column + from.rows <= columns, "shapes differ")
+        guard from.rows > 0, rows > 0 else { return }
+        let target = unsafe pointer(row: 0) + column
+        for i in 0..<from.rows {
+            let source = unsafe from.pointer(row: i)
+            // SAFETY: the precondition keeps row j < rows and column + i < columns inside the storage.
+            for j in 0..<from.columns { unsafe target[j * stride + i] = unsafe source[j] }
+        }
+    }
+}
