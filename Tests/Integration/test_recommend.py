@@ -64,19 +64,23 @@ class Taste(harness.Case):
 
     def test_what_happened_in_the_session_changes_the_answer(self) -> None:
         horror = [item for item in catalogue().items if genres(item) == {"Horror"}][:6]
-        for user in ["demo-romance-1", "demo-new-1", "unknown-person"]:
+        session = [{"item_id": item, "action": "like", "timestamp": NOW - 60 + i} for i, item in enumerate(horror)]
+
+        def share(answer: Any) -> int:
+            return sum("Horror" in genres(item) for item in ids(answer))
+
+        for user, is_new in [("demo-romance-1", False), ("demo-new-1", True), ("unknown-person", True)]:
             with self.subTest(user=user):
-                before = self.daemon.recommend(user_id=user, n=200)
-                session = [{"item_id": item, "action": "like", "timestamp": NOW - 60 + i} for i, item in enumerate(horror)]
-                after = self.daemon.recommend(user_id=user, n=200, session=session)
+                before = self.daemon.recommend(user_id=user)
+                after = self.daemon.recommend(user_id=user, session=session)
                 self.assertNotEqual(ids(before), ids(after))
                 self.assertFalse(set(horror) & set(ids(after)))
-
-                def share(answer: Any) -> int:
-                    return sum("Horror" in genres(item) for item in ids(answer))
-
-                self.assertGreater(share(after), share(before))
                 self.assertEqual(after["history"]["events"], before["history"]["events"] + 6)
+                if is_new:
+                    self.assertGreater(share(after), share(before))
+                    self.assertGreater(share(after), 10)
+                # Nothing of it stays.
+                self.assertEqual(self.daemon.recommend(user_id=user)["items"], before["items"])
 
     def test_a_basket_finds_its_like(self) -> None:
         westerns = [item for item in catalogue().items if genres(item) == {"Western"}][:5]
