@@ -38,6 +38,7 @@ class Stopping(harness.Case):
                     if depth >= 5 or len(answers) >= 1:
                         break
                 daemon.process.send_signal(sent)
+                daemon.is_ending = True
                 for thread in threads:
                     thread.join()
                 self.assertEqual([a.status for a in answers], [200] * 6)
@@ -60,6 +61,24 @@ class Stopping(harness.Case):
         self.assertIn("recserver_ready 0", daemon.get("/metrics").body.decode())
         # The second signal, from the case's end, cuts the delay of a minute short.
 
+    def test_further_signals_never_cut_it_short(self) -> None:
+        daemon = self.start("--compute-threads", "1", "--drain-limit-ms", "120000")
+        with ThreadPoolExecutor(4) as pool:
+            work = [pool.submit(daemon.post, HEAVY) for _ in range(4)]
+            while not any(w.done() for w in work):
+                pass
+            daemon.is_ending = True
+            for sent in [signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]:
+                if daemon.process.poll() is None:
+                    daemon.process.send_signal(sent)
+            self.assertEqual([w.result().status for w in work], [200] * 4)
+
+    def test_sighups_change_nothing(self) -> None:
+        daemon = self.start()
+        for _ in range(2000):
+            daemon.process.send_signal(signal.SIGHUP)
+        self.assertEqual(daemon.get("/readyz").status, 200)
+
     def test_idle_connections_do_not_hold_a_stop_up(self) -> None:
         daemon = self.start()
         peers = [socket.create_connection((daemon.host, daemon.port)) for _ in range(20)]
@@ -69,7 +88,7 @@ class Stopping(harness.Case):
             peer.close()
 
     def test_not_ready_before_the_bundle_is_verified(self) -> None:
-        # An index that must be made first keeps the daemon busy long enough to be asked.
+        # Indexes that must be made first keep the daemon busy long enough to be asked.
         daemon = self.start("--index-cache", str(harness.SCRATCH / "indexes-of-none"), wait=False)
         answers = [daemon.get("/readyz"), daemon.post({})]
         self.assertEqual(daemon.get("/livez").status, 200)

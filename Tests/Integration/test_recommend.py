@@ -66,9 +66,9 @@ class Taste(harness.Case):
         horror = [item for item in catalogue().items if genres(item) == {"Horror"}][:6]
         for user in ["demo-romance-1", "demo-new-1", "unknown-person"]:
             with self.subTest(user=user):
-                before = self.daemon.recommend(user_id=user, n=20)
+                before = self.daemon.recommend(user_id=user, n=200)
                 session = [{"item_id": item, "action": "like", "timestamp": NOW - 60 + i} for i, item in enumerate(horror)]
-                after = self.daemon.recommend(user_id=user, n=20, session=session)
+                after = self.daemon.recommend(user_id=user, n=200, session=session)
                 self.assertNotEqual(ids(before), ids(after))
                 self.assertFalse(set(horror) & set(ids(after)))
 

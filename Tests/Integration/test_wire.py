@@ -39,7 +39,7 @@ BODIES = [
     b'{"user_id":"\xf5\x80\x80\x80"}', b'{"user_id":"\xe2\x82"}', b'{"user_id":"\\ud800"}', b'{"user_id":"\\udc00x"}', b'{"user_id":"\\u12"}',
     b'{"user_id":"\\x41"}', b'{"user_id":"a\nb"}', b'{"user_id":"a\x00b"}', b'{"user_id":"', b'{"user_id":"a', b"\xef\xbb\xbf{}", b"\x00", b"{}\x00",
     b"/**/{}", b"{}//", b"\xfe\xff\x00{\x00}", b"[" * 33 + b"]" * 33, b"[" * 100_000, b'{"user":' * 50_000, b'{"filter":' + b'{"not":' * 40 + b"1",
-    b"[" + b"0," * 200_000 + b"0]", b'"' + b"a" * 900_000 + b'"', b"-", b'"', b" ", b"\t\r\n", b"1" * 500_000, b'{"now":0.' + b"1" * 500_000 + b"}",
+    b"[" + b"0," * 200_000 + b"0]", b'"' + b"a" * 900_000 + b'"', b"-", b'"', b" ", b"\t\r\n", b"1" * 500_000,
 ]
 
 # (name, bytes, acceptable statuses; None is a close without an answer)
@@ -165,6 +165,14 @@ class Wire(harness.Case):
         answer = self.daemon.raw(framed(b"Expect: 100-continue", b"Content-Length: 2000000", body=b""))
         self.assertEqual(answer.status, 413)
 
+    def test_a_client_that_only_stops_sending_gets_its_answer(self) -> None:
+        for body in [b"{}", b'{"user_id":"demo-scifi-1","n":3}']:
+            for _ in range(20):
+                answer = self.daemon.raw(post(body), ends=True)
+                self.assertIsNotNone(answer)
+                self.assertEqual(answer.status, 200, answer.body)
+                contract.check_answer("/recommend", "POST", answer)
+
     def test_http_1_0_and_absolute_targets_are_served(self) -> None:
         self.assertEqual(self.daemon.raw(b"GET /livez HTTP/1.0" + END).status, 200)
         self.assertEqual(self.daemon.raw(get(b"http://elsewhere/livez?x=y")).status, 200)
@@ -182,6 +190,7 @@ class Wire(harness.Case):
                     case 0: data[position] = dice.randrange(256)
                     case 1: del data[position : position + dice.randint(1, 8)]
                     case _: data[position:position] = dice.randbytes(dice.randint(1, 4))
-            answer = self.daemon.raw(bytes(data), ends=True)
+            # One in four never says that it has ended, and is left hanging by us.
+            answer = self.daemon.raw(bytes(data), ends=round_ % 4 > 0, seconds=0.3 if round_ % 4 == 0 else 10)
             if answer is not None:
                 self.assertIn(answer.status, {200, 400, 404, 405, 408, 413, 415, 417, 422, 501, 505}, f"seed {seed}, round {round_}")
