@@ -36,7 +36,8 @@ let package = Package(
         .executableTarget(
             name: "RecServer",
             dependencies: [
-                "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "Threading", "RecCore", "JSON",
+                "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "Threading", "RecCore",
+                "JSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -67,14 +68,18 @@ let package = Package(
         // MARK: - C
         .target(name: "CLinux", cSettings: c),
         .target(name: "CKernels", cSettings: c),
-        .target(name: "CFaiss", cxxSettings: cxx, linkerSettings: [
-            .linkedLibrary("faiss"), .linkedLibrary("openblas"), .linkedLibrary("gomp"),
-        ]),
+        .target(
+            name: "CFaiss", cxxSettings: cxx,
+            linkerSettings: [
+                .linkedLibrary("faiss"), .linkedLibrary("openblas"), .linkedLibrary("gomp"),
+            ]),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "COpenSSL"),
 
         // MARK: - Tests
-        .target(name: "TestSupport", dependencies: ["CLinux", "JSON"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["CLinux", "JSON"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         tests("JSON", ["JSON"]),
         tests("Kernels", ["Kernels"]),
         tests("Artifacts", ["Artifacts", "Kernels", "JSON"]),
@@ -83,7 +88,12 @@ let package = Package(
         tests("HTTP", ["HTTP", "Threading"]),
         tests("Retrieval", ["Retrieval", "Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore"]),
-        tests("RecServer", ["RecServer", "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "RecCore", "JSON"]),
+        tests(
+            "RecServer",
+            [
+                "RecServer", "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "RecCore",
+                "JSON",
+            ]),
         tests("Tidy", []),
     ],
     cxxLanguageStandard: .cxx17

@@ -4,7 +4,8 @@ internal import Glibc
 public enum AtomicFile {
     /// Writes `bytes` to `path`: a temporary file beside it, synced, renamed, and the folder synced.
     ///
-    /// Makes the last folder of `path` when it is missing. One writer at a time for a path. Throws naming the step.
+    /// Makes the last folder of `path` when it is missing. One writer at a time for a path. Throws naming the
+    /// step.
     public static func write(_ bytes: [UInt8], to path: String) throws(BundleError) {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         _ = unsafe mkdir(folder, 0o755)

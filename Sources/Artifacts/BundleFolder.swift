@@ -8,7 +8,8 @@ public struct BundleFolder {
     public let manifest: Manifest
     /// All tensors of all its safetensors files.
     public let tensors: BundleTensors
-    /// Lower-case SHA-256 of manifest.json: the bundle's identity, since the manifest holds every other digest.
+    /// Lower-case SHA-256 of manifest.json: the bundle's identity, since the manifest holds every other
+    /// digest.
     public let digest: String
     /// `golden.jsonl`, `warmup.jsonl` and `retrieval.faiss`, where there.
     private let others: [String: FileBytes]
@@ -41,7 +42,8 @@ public struct BundleFolder {
                     file: name, expected: "*.safetensors, golden.jsonl, warmup.jsonl or retrieval.faiss",
                     found: "another name")
             }
-            // No more than was promised: a file of another size must not cost its memory before it is refused.
+            // No more than was promised: a file of another size must not cost its memory before it is
+            // refused.
             let maximum = min(entry.byteCount, Self.fileMaximum)
             let bytes = try FileBytes(path: path + "/" + name, name: name, maximum: maximum) {
                 progress(done + $0, total)

@@ -1,6 +1,7 @@
 internal import Glibc
 
-/// A file's bytes in memory of our own: read once, so that nobody can change or truncate them under a running server.
+/// A file's bytes in memory of our own: read once, so that nobody can change or truncate them under a running
+/// server.
 @safe public final class FileBytes: @unchecked Sendable {
     // @unchecked Sendable: frozen, written only while it is made.
     private let base: UnsafeMutableRawPointer
@@ -62,7 +63,8 @@ internal import Glibc
 
     deinit { unsafe base.deallocate() }
 
-    /// Calls `body` with `range` of the bytes, rebound to `Element`; traps when out of range or misaligned (check first).
+    /// Calls `body` with `range` of the bytes, rebound to `Element`; traps when out of range or misaligned
+    /// (check first).
     func withElements<Element: BitwiseCopyable, Result, E: Error>(
         _ type: Element.Type, in range: Range<Int>, _ body: (Span<Element>) throws(E) -> Result
     ) throws(E) -> Result {
@@ -70,7 +72,8 @@ internal import Glibc
         let size = MemoryLayout<Element>.stride
         precondition(
             range.lowerBound % size == 0 && range.count % size == 0, "bytes \(range) for elements of \(size)")
-        // SAFETY: the range is inside the allocation, aligned for Element, and `self` is kept alive to the end.
+        // SAFETY: the range is inside the allocation, aligned for Element, and `self` is kept alive to the
+        // end.
         let start = unsafe (base + range.lowerBound).assumingMemoryBound(to: Element.self)
         defer { withExtendedLifetime(self) {} }
         return try body(unsafe UnsafeBufferPointer(start: start, count: range.count / size).span)

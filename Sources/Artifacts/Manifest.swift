@@ -1,6 +1,7 @@
 public import JSON
 
-/// What a bundle is: versions, shapes, feature schema and stage configurations, as ModelFormat.md §3 defines them.
+/// What a bundle is: versions, shapes, feature schema and stage configurations, as ModelFormat.md §3 defines
+/// them.
 ///
 /// A value of this type is validated in itself; tensors are checked against it when the stages are made.
 public struct Manifest: Sendable {

@@ -25,7 +25,8 @@ struct TensorEntry {
     var count: Int { range.count / type.size }
 }
 
-/// A strict reader of the safetensors format: every length, offset, shape and alignment is checked before any use.
+/// A strict reader of the safetensors format: every length, offset, shape and alignment is checked before any
+/// use.
 struct SafeTensors {
     /// Largest header in bytes and most tensors a file may name.
     static let headerMaximum = 8 << 20

@@ -46,7 +46,8 @@ public struct SafeTensorsWriter {
         add(name + ".offsets", unsigned64: offsets)
     }
 
-    /// The file: header padded to a multiple of 8, data by falling alignment so that no padding is needed between tensors.
+    /// The file: header padded to a multiple of 8, data by falling alignment so that no padding is needed
+    /// between tensors.
     public func file() -> [UInt8] {
         let ordered = tensors.enumerated().sorted {
             ($1.element.type.size, $0.offset) < ($0.element.type.size, $1.offset)

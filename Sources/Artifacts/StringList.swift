@@ -1,4 +1,5 @@
-/// A frozen list of strings stored end to end: ids, dictionaries, vocabularies of any size without one object each.
+/// A frozen list of strings stored end to end: ids, dictionaries, vocabularies of any size without one object
+/// each.
 public struct StringList: Sendable {
     private let bytes: [UInt8]
     private let offsets: [Int]

@@ -3,7 +3,8 @@ internal import RecCore
 /// How strings become rows of an embedding table (ModelFormat.md §3.1); row 0 is for what is missing or
 /// unknown.
 enum Words: Sendable {
-    /// Row of each known word, by its UTF-8 bytes: a trainer tells spellings apart that Swift's strings call equal.
+    /// Row of each known word, by its UTF-8 bytes: a trainer tells spellings apart that Swift's strings call
+    /// equal.
     case vocabulary([[UInt8]: Int])
     /// Row 1 + hash mod `buckets`.
     case hash(buckets: UInt64)

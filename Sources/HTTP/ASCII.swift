@@ -76,7 +76,8 @@ extension Span<UInt8> {
 extension [UInt8] {
     /// Appends a copy of `bytes`.
     mutating func append(copying bytes: Span<UInt8>) {
-        // Appending nothing to the empty array would write to storage that all empty arrays share: a race by the letter.
+        // Appending nothing to the empty array would write to storage that all empty arrays share: a race by
+        // the letter.
         guard !bytes.isEmpty else { return }
         append(addingCapacity: bytes.count) { (output: inout OutputSpan<UInt8>) in
             for position in bytes.indices { output.append(bytes[position]) }

@@ -1,4 +1,5 @@
-/// Takes the chunked transfer coding apart (RFC 9112 §7.1): strict, iterative, nothing held but a few integers.
+/// Takes the chunked transfer coding apart (RFC 9112 §7.1): strict, iterative, nothing held but a few
+/// integers.
 ///
 /// Sans-I/O: consumes every byte it is given until the body is complete; any split gives the same result.
 struct ChunkedDecoder {

@@ -12,7 +12,8 @@ extension Connection {
         pipeline[Int(position)].response = response
     }
 
-    /// Sends what can be sent, closes when all is done, and sets the timer: after everything else that happened.
+    /// Sends what can be sent, closes when all is done, and sets the timer: after everything else that
+    /// happened.
     func settle(_ loop: EventLoop) {
         guard phase != .closed else { return }
         writeReadyAnswers(loop)
@@ -76,7 +77,8 @@ extension Connection {
         if phase == .finishing, pipeline.isEmpty { finish(loop) }
     }
 
-    /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its way, so
+    /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its
+    /// way, so
     /// input is dropped for a while first (RFC 9112 §9.6).
     private func finish(_ loop: EventLoop) {
         guard lingers || isReadable, !hasPeerEnded || isReadable else { return close(loop) }

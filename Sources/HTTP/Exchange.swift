@@ -66,7 +66,8 @@ public struct Exchange: Sendable {
     /// Answers; any thread. Only the first answer counts, and none once the client has gone.
     public func respond(_ response: HTTPResponse) { reply.send(response) }
 
-    /// True once the client has gone: nobody will read the answer. A client that shuts down its sending side counts as
+    /// True once the client has gone: nobody will read the answer. A client that shuts down its sending side
+    /// counts as
     /// gone, though it still gets an answer that is given.
     public var isClosed: Bool { reply.presence.isGone }
 }

@@ -9,7 +9,8 @@ enum HTTP1Writer {
 
     static let continueLine = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
 
-    /// Appends the answer to `output`; `date` is a whole Date field. Returns how many fields had to be left out.
+    /// Appends the answer to `output`; `date` is a whole Date field. Returns how many fields had to be left
+    /// out.
     @discardableResult
     static func append(
         _ response: HTTPResponse, _ form: Form, date: [UInt8], to output: inout [UInt8]

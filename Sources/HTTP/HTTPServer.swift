@@ -2,7 +2,8 @@ import Threading
 
 /// An HTTP/1.1 server: one listener, epoll and thread for each loop.
 ///
-/// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to another thread.
+/// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to
+/// another thread.
 /// All methods may be called from any thread.
 public final class HTTPServer: Sendable {
     private struct Running: Sendable {
@@ -31,7 +32,8 @@ public final class HTTPServer: Sendable {
     ///   - port: 0 picks a free one.
     ///   - loops: number of loop threads, at least 1.
     ///   - cores: processors to pin the loops to, in turn; empty for none.
-    ///   - errorResponse: the answer to what the HTTP layer refuses; runs on a loop's thread. The status of the answer
+    ///   - errorResponse: the answer to what the HTTP layer refuses; runs on a loop's thread. The status of
+    ///     the answer
     ///     should be that of the error.
     ///   - handler: gets each request once, with the handle to answer it.
     public init(
@@ -47,7 +49,8 @@ public final class HTTPServer: Sendable {
         loopCounters = (0..<loops).map { _ in LoopCounters() }
     }
 
-    /// Listens and serves; returns the port. Throws when the address cannot be had or the limits make no sense.
+    /// Listens and serves; returns the port. Throws when the address cannot be had or the limits make no
+    /// sense.
     public func start() throws(HTTPError) -> UInt16 {
         try settings.limits.validate()
         return try state.withLock { (state) throws(HTTPError) -> UInt16 in
@@ -62,7 +65,8 @@ public final class HTTPServer: Sendable {
     /// Accepts no more connections, closes idle ones, and says `Connection: close` on every answer.
     public func beginDrain() { send(.drain) }
 
-    /// Drains, waits until all connections are gone or `limit` has passed, cuts what is left, and ends the threads.
+    /// Drains, waits until all connections are gone or `limit` has passed, cuts what is left, and ends the
+    /// threads.
     ///
     /// Returns true when nothing had to be cut. Not to be called from a handler.
     @discardableResult
@@ -100,7 +104,8 @@ public final class HTTPServer: Sendable {
         var bound = port
         do {
             if port != 0 {
-                // Sockets that share a port do not notice another process on it, so ask without sharing first.
+                // Sockets that share a port do not notice another process on it, so ask without sharing
+                // first.
                 let probe = try Listener.open(host: host, port: port, sharesPort: false, backlog: 1)
                 Listener.close(probe)
             }

@@ -1,6 +1,7 @@
 /// Percent-escapes and query strings (RFC 3986 §2.1; WHATWG URL, application/x-www-form-urlencoded).
 public enum PercentDecoding {
-    /// `text` without its escapes; nil when an escape is not "%" and two hexadecimal digits, or the result is no UTF-8.
+    /// `text` without its escapes; nil when an escape is not "%" and two hexadecimal digits, or the result is
+    /// no UTF-8.
     ///
     /// With `plusIsSpace`, "+" stands for a space, as in query strings.
     public static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> String? {
@@ -29,7 +30,8 @@ public struct QueryString: Sendable {
 
     /// Takes `query` apart at "&"; "+" is a space, empty parts are skipped.
     ///
-    /// Nil when an escape is malformed, a name or value is no UTF-8, or there are more than `countMax` parameters.
+    /// Nil when an escape is malformed, a name or value is no UTF-8, or there are more than `countMax`
+    /// parameters.
     public init?(_ query: String?, countMax: Int = 100) {
         var parameters: [(name: String, value: String)] = []
         for part in (query ?? "").split(separator: "&") {

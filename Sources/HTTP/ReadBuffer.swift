@@ -1,4 +1,5 @@
-/// Bytes received and not parsed yet. One large buffer per loop receives; a connection keeps only what is left of it,
+/// Bytes received and not parsed yet. One large buffer per loop receives; a connection keeps only what is
+/// left of it,
 /// so that an idle connection holds no memory here.
 struct ReadBuffer {
     private var storage: [UInt8]

@@ -1,4 +1,5 @@
-/// A timer wheel: O(1) to set, O(expired) to advance; entries are never removed, their owner ignores stale ones.
+/// A timer wheel: O(1) to set, O(expired) to advance; entries are never removed, their owner ignores stale
+/// ones.
 ///
 /// A deadline beyond the wheel's horizon (17 s) fires early as an entry, and its owner sets it again.
 struct Timers {

@@ -1,4 +1,5 @@
-/// A strict RFC 8259 reader: no trailing commas, no duplicate names, no lone surrogates, valid UTF-8, bounded depth.
+/// A strict RFC 8259 reader: no trailing commas, no duplicate names, no lone surrogates, valid UTF-8, bounded
+/// depth.
 ///
 /// Iterative over bytes from outside: it throws on anything else than one JSON value and never traps.
 public struct JSONParser {

@@ -1,4 +1,5 @@
-/// What is wrong with a document that is JSON but not what was asked for, with an RFC 6901 pointer to the place.
+/// What is wrong with a document that is JSON but not what was asked for, with an RFC 6901 pointer to the
+/// place.
 public struct JSONSchemaError: Error, Equatable, CustomStringConvertible, Sendable {
     /// How a value differs from what was asked for.
     public enum Kind: Sendable, Equatable { case unknownField, wrongType, outOfRange, missing }
@@ -43,7 +44,8 @@ public struct JSONObjectReader {
 
     /// The pointer of a member or element below `pointer`.
     ///
-    /// Of a name from outside it takes the first 128 scalars and an ellipsis: enough to find it, too little to flood
+    /// Of a name from outside it takes the first 128 scalars and an ellipsis: enough to find it, too little
+    /// to flood
     /// answers and logs.
     public static func pointer(_ pointer: String, _ name: String) -> String {
         var text = pointer + "/"

@@ -1,6 +1,7 @@
 /// Writes JSON text piece by piece into one byte array; commas and quotes are its business.
 ///
-/// The caller opens and closes in the right order. A number that is not finite is written as null: none ever leaves as text.
+/// The caller opens and closes in the right order. A number that is not finite is written as null: none ever
+/// leaves as text.
 public struct JSONWriter {
     /// The UTF-8 text written so far.
     public private(set) var bytes: [UInt8] = []

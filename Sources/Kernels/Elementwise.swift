@@ -60,7 +60,8 @@ extension MutableMatrixView {
         for row in 0..<rows { unsafe CKernels_add(other.pointer(row: row), pointer(row: row), columns) }
     }
 
-    /// The DCN-V2 cross step x += x0 ∘ (product + bias), rows of one width; `bias` [1, columns] (Wang et al. 2020, eq. 1).
+    /// The DCN-V2 cross step x += x0 ∘ (product + bias), rows of one width; `bias` [1, columns] (Wang et al.
+    /// 2020, eq. 1).
     ///
     /// `x0` and `product` are not the rows written to.
     public func cross(x0: MatrixView, product: MatrixView, bias: Matrix) {
@@ -76,7 +77,8 @@ extension MutableMatrixView {
 
     /// self[i] = SiLU(self[i] + bias[i]) · scale for the first `count` columns of row `row`, zero after them.
     ///
-    /// `bias` starts at column `biasColumn` of its row 0: a relative position bias is one long row read at an offset.
+    /// `bias` starts at column `biasColumn` of its row 0: a relative position bias is one long row read at an
+    /// offset.
     public func siluAttention(row: Int, count: Int, bias: MatrixView?, biasColumn: Int = 0, scale: Float) {
         precondition(count >= 0 && count <= columns, "\(count) of \(columns) columns")
         let p = unsafe pointer(row: row)
@@ -91,7 +93,8 @@ extension MutableMatrixView {
         unsafe (p + count).update(repeating: 0, count: columns - count)
     }
 
-    /// Softmax over the first `count` columns of row `row` and `extraCount` further keys of score `extra`; zero after them.
+    /// Softmax over the first `count` columns of row `row` and `extraCount` further keys of score `extra`;
+    /// zero after them.
     /// - Returns: the weight of one extra key.
     public func softmax(row: Int, count: Int, extra: Float = 0, extraCount: Int = 0) -> Float {
         precondition(count > 0 && count <= columns, "\(count) of \(columns) columns")
@@ -110,7 +113,8 @@ extension MutableMatrixView {
     }
 }
 
-/// Layer normalisation of every row with the population variance; `weight` and `bias` are [1, columns] or absent.
+/// Layer normalisation of every row with the population variance; `weight` and `bias` are [1, columns] or
+/// absent.
 ///
 /// `x` and `y` have one shape and may be the same rows.
 public func layerNorm(

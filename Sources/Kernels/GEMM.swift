@@ -7,7 +7,8 @@ private let pinned: Void = openblas_set_num_threads(1)
 
 /// c = alpha · a · b (or a · bᵀ) + beta · c.
 ///
-/// Shapes: `a` [m, k]; `b` [k, n], or [n, k] when `transposingB`; `c` [m, n]. Traps on a mismatch. No allocation.
+/// Shapes: `a` [m, k]; `b` [k, n], or [n, k] when `transposingB`; `c` [m, n]. Traps on a mismatch. No
+/// allocation.
 public func gemm(
     _ a: MatrixView, _ b: MatrixView, transposingB: Bool = false, alpha: Float = 1, beta: Float = 0,
     into c: MutableMatrixView

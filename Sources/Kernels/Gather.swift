@@ -13,7 +13,8 @@ public enum RowScore: Sendable {
 extension Matrix {
     /// scores[i] = the score of `query` [1, columns] and row `rows[i]`, for the first `rows.count` scores.
     ///
-    /// Rows are fetched ahead of their use. Traps when a row is out of range or `scores` is shorter than `rows`.
+    /// Rows are fetched ahead of their use. Traps when a row is out of range or `scores` is shorter than
+    /// `rows`.
     public func gatherScores(
         _ kind: RowScore, query: MatrixView, rows: Span<UInt32>, into scores: inout MutableSpan<Float>
     ) {

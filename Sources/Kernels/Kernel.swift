@@ -12,7 +12,8 @@ public enum Kernel {
     /// The best level of this machine.
     public static var supported: Level { Level(rawValue: CKernels_level_supported()) ?? .portable }
 
-    /// The level in use. Set it only in tests, before other threads compute; a level above `supported` is ignored.
+    /// The level in use. Set it only in tests, before other threads compute; a level above `supported` is
+    /// ignored.
     public static var level: Level {
         get { Level(rawValue: CKernels_level()) ?? .portable }
         set { CKernels_set_level(newValue.rawValue) }

@@ -1,4 +1,5 @@
-/// Row-major float matrices: frozen ones for weights and tables, mutable ones for one thread's scratch, and views of both.
+/// Row-major float matrices: frozen ones for weights and tables, mutable ones for one thread's scratch, and
+/// views of both.
 
 /// 64-byte aligned memory for `count` floats, zeroed; freed with its owner.
 @safe final class FloatStorage {
@@ -7,7 +8,8 @@
 
     init(count: Int) {
         precondition(count >= 0, "negative float count \(count)")
-        // 64: one cache line, and the widest vector load. Never zero bytes, so that `base` is always a real pointer.
+        // 64: one cache line, and the widest vector load. Never zero bytes, so that `base` is always a real
+        // pointer.
         let raw = UnsafeMutableRawPointer.allocate(byteCount: max(64, count * 4), alignment: 64)
         unsafe base = raw.bindMemory(to: Float.self, capacity: max(16, count))
         unsafe base.initialize(repeating: 0, count: max(16, count))
@@ -192,7 +194,8 @@
     /// Calls `body` with one writable row of `columns` floats; traps when out of range.
     @inlinable
     public func withRow<Result>(_ row: Int, _ body: (inout MutableSpan<Float>) -> Result) -> Result {
-        // SAFETY: the row is inside the storage, which `self` keeps alive to the end; scratch belongs to one thread.
+        // SAFETY: the row is inside the storage, which `self` keeps alive to the end; scratch belongs to one
+        // thread.
         defer { withExtendedLifetime(self) {} }
         var span = unsafe UnsafeMutableBufferPointer(start: pointer(row: row), count: columns).mutableSpan
         return body(&span)

@@ -1,6 +1,7 @@
 /// The k best scored rows seen so far, in a bounded heap.
 ///
-/// The order is total: higher score first, NaN after every number, equal scores by lower row. Not for sharing between threads.
+/// The order is total: higher score first, NaN after every number, equal scores by lower row. Not for sharing
+/// between threads.
 public struct TopK {
     /// A row and its score.
     public struct Entry: Sendable, Equatable {

@@ -3,7 +3,8 @@ internal import Artifacts
 internal import Kernels
 internal import Retrieval
 
-/// Recall of codes with exact re-ranking against the exact twin, and what a query costs, on the reference workload.
+/// Recall of codes with exact re-ranking against the exact twin, and what a query costs, on the reference
+/// workload.
 struct RetrievalCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "retrieval", abstract: "Recall@k and time per query of IVFPQ with exact re-ranking.")

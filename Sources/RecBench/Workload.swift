@@ -2,7 +2,8 @@ internal import Kernels
 
 /// Vectors of the reference workload: items and users around the same Gaussian centres, on the unit sphere.
 ///
-/// The same seed and sizes give the same vectors. Real embeddings cluster in this way; nothing is tuned to the contents.
+/// The same seed and sizes give the same vectors. Real embeddings cluster in this way; nothing is tuned to
+/// the contents.
 struct Workload {
     static let centerCount = 2_000
     /// Spread of a vector around its centre, whose coordinates have spread 1.

@@ -11,7 +11,8 @@ struct Budget {
         self.mayDegrade = mayDegrade
     }
 
-    /// Whether a stage of this cost may begin. Where nothing may be left out only the deadline itself counts: an estimate
+    /// Whether a stage of this cost may begin. Where nothing may be left out only the deadline itself counts:
+    /// an estimate
     /// must not refuse what would have been in time.
     /// - Throws: `.deadline` when it has passed and the caller allows no lesser answer.
     func allows(_ nanoseconds: UInt64) throws(Problem) -> Bool {

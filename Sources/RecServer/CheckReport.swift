@@ -31,7 +31,8 @@ struct CheckReport {
         for recall in recall {
             let verdict = recall.isEnough ? "ok" : "below \(IndexRecall.minimum)"
             lines.append(
-                "\(recall.name): recall@\(recall.k) of ivfpq + re-rank \(Self.rounded(recall.recall)) over \(recall.queries) queries, \(verdict)"
+                "\(recall.name): recall@\(recall.k) of ivfpq + re-rank \(Self.rounded(recall.recall)) "
+                    + "over \(recall.queries) queries, \(verdict)"
             )
         }
         return lines.joined(separator: "\n") + "\n"

@@ -1,6 +1,7 @@
 import JSON
 
-/// Every tunable of the daemon, resolved from defaults, a file, the environment and flags, in rising precedence.
+/// Every tunable of the daemon, resolved from defaults, a file, the environment and flags, in rising
+/// precedence.
 struct Configuration: Equatable, Sendable {
     /// A tunable's type, unit and range.
     enum Domain: Sendable, Equatable {
@@ -9,7 +10,8 @@ struct Configuration: Equatable, Sendable {
         case choice(default: String, of: [String])
     }
 
-    /// One tunable: `--name-with-dashes`, `RECSERVER_NAME_WITH_UNDERSCORES`, `"name_with_underscores"` in the file.
+    /// One tunable: `--name-with-dashes`, `RECSERVER_NAME_WITH_UNDERSCORES`, `"name_with_underscores"` in the
+    /// file.
     struct Tunable: Sendable {
         let name: String
         let domain: Domain
@@ -143,7 +145,8 @@ struct Configuration: Equatable, Sendable {
             guard let number = Int(value), range.contains(number) else {
                 throw Invalid(
                     description:
-                        "\(origin): expected \(range.lowerBound) to \(range.upperBound) \(unit), found \"\(value)\""
+                        "\(origin): expected \(range.lowerBound) to \(range.upperBound) \(unit), "
+                        + "found \"\(value)\""
                 )
             }
         case .choice(_, let choices):
@@ -197,7 +200,7 @@ struct Configuration: Equatable, Sendable {
     /// The table for `--help`.
     static var help: String {
         var lines = [
-            "SETTINGS (flag, or RECSERVER_… in the environment, or a key of the --config file; later ones win: file, environment, flags)",
+            "SETTINGS: flag, RECSERVER_… in the environment, or key of the --config file; flags win",
             "",
         ]
         for tunable in tunables {
@@ -205,7 +208,8 @@ struct Configuration: Equatable, Sendable {
                 switch tunable.domain {
                 case .text(let text): text.isEmpty ? "text" : "default \(text)"
                 case .integer(let number, let range, let unit):
-                    "default \(number)\(unit.isEmpty ? "" : " " + unit), \(range.lowerBound) to \(range.upperBound)"
+                    "default \(number)\(unit.isEmpty ? "" : " " + unit), "
+                        + "\(range.lowerBound) to \(range.upperBound)"
                 case .choice(let choice, let choices):
                     "default \(choice), one of \(choices.joined(separator: ", "))"
                 }

@@ -2,7 +2,8 @@ import Artifacts
 import JSON
 import Kernels
 
-/// One line of `golden.jsonl`: a request and the trainer's own numbers for the stages it names, flattened row by row.
+/// One line of `golden.jsonl`: a request and the trainer's own numbers for the stages it names, flattened row
+/// by row.
 struct Golden {
     let line: Int
     let request: RecommendRequest

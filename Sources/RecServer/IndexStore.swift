@@ -42,10 +42,8 @@ struct IndexStore {
         if let shipped {
             return try reranked(verified: shipped.copy(), table)
         }
-        let key = Digest.sha256(
-            Array(
-                "1 \(folder.digest) \(name) \(configuration.lists) \(configuration.subquantizers) \(configuration.bits)"
-                    .utf8))
+        let shape = "\(configuration.lists) \(configuration.subquantizers) \(configuration.bits)"
+        let key = Digest.sha256(Array("1 \(folder.digest) \(name) \(shape)".utf8))
         let path = cache + "/" + key + ".faiss"
         if let kept = kept(path) {
             do { return try reranked(verified: kept, table) } catch {
@@ -59,7 +57,8 @@ struct IndexStore {
                 file: folder.path, tensor: name, expected: "an index made by `recserver build`",
                 found: "none, and \(table.count) items are too many to index at start")
         }
-        // OpenMP's threads cost more than they bring on a small catalogue: 12,000 items take 1.7 s of CPU with one, 14 with two.
+        // OpenMP's threads cost more than they bring on a small catalogue: 12,000 items take 1.7 s of CPU
+        // with one, 14 with two.
         FaissIndex.setThreads(table.count < Self.parallelMinimum ? 1 : NamedThread.processorCount)
         let codes = try FaissIndex(table, configuration: configuration) { step in
             switch step {

@@ -55,7 +55,8 @@ enum Timestamp {
             let text = String(number)
             return String(repeating: "0", count: max(0, width - text.count)) + text
         }
-        return "\(padded(year, 4))-\(padded(civilMonth, 2))-\(padded(day, 2))T"
-            + "\(padded(rest / 3600, 2)):\(padded(rest / 60 % 60, 2)):\(padded(rest % 60, 2)).\(padded(milliseconds % 1000, 3))Z"
+        let date = "\(padded(year, 4))-\(padded(civilMonth, 2))-\(padded(day, 2))"
+        let time = "\(padded(rest / 3600, 2)):\(padded(rest / 60 % 60, 2)):\(padded(rest % 60, 2))"
+        return "\(date)T\(time).\(padded(milliseconds % 1000, 3))Z"
     }
 }

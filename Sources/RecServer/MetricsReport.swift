@@ -72,8 +72,8 @@ struct MetricsReport {
             "recserver_bundle_info", "The bundle that serves; always 1.",
             [
                 (
-                    "model_version=\"\(manifest.modelVersion)\",space_version=\"\(manifest.spaceVersion)\",sha256=\"\(snapshot.digest)\","
-                        + "index=\"\(snapshot.indexName)\"", 1
+                    "model_version=\"\(manifest.modelVersion)\",space_version=\"\(manifest.spaceVersion)\","
+                        + "sha256=\"\(snapshot.digest)\",index=\"\(snapshot.indexName)\"", 1
                 )
             ])
         writer.gauge(
@@ -115,7 +115,8 @@ struct MetricsReport {
         writer.gauge(
             "process_resident_memory_bytes", "Resident memory.",
             [("", Double(ProcessStatistics.residentByteCount ?? 0))])
-        writer.gauge("process_open_fds", "Open descriptors.", [("", Double(ProcessStatistics.openFileCount ?? 0))])
+        writer.gauge(
+            "process_open_fds", "Open descriptors.", [("", Double(ProcessStatistics.openFileCount ?? 0))])
         let uptime = Double(MonotonicClock.nanoseconds &- startedAt) / 1e9
         writer.gauge(
             "process_start_time_seconds", "Start of the process, Unix seconds.",

@@ -8,7 +8,8 @@ import Threading
 
 /// The recommendation from request to slate, on one compute thread with scratch of its own.
 ///
-/// Every stage is skipped when the budget does not allow it, and named in the answer: full → without the sequence scorer →
+/// Every stage is skipped when the budget does not allow it, and named in the answer: full → without the
+/// sequence scorer →
 /// retrieval order → popular.
 final class RecommendPipeline {
     let snapshot: Snapshot
@@ -253,7 +254,8 @@ final class RecommendPipeline {
 
     // MARK: Goldens
 
-    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names them.
+    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names
+    /// them.
     func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
         let resolved = try ResolvedRequest(request, snapshot, now: 0)
         ranker.begin(resolved.query)

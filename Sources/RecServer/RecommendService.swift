@@ -3,7 +3,8 @@ import JSON
 import Logging
 import Threading
 
-/// What all threads of the daemon share: the published snapshot, metrics, ids, the log; and the HTTP edge around them.
+/// What all threads of the daemon share: the published snapshot, metrics, ids, the log; and the HTTP edge
+/// around them.
 final class RecommendService: Sendable {
     let settings: PipelineSettings
     let metrics = Metrics()

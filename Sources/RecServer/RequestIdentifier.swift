@@ -1,12 +1,14 @@
 import Synchronization
 
-/// Ids that are unique in this process and, with 64 random bits from its start, in practice everywhere; no system call each.
+/// Ids that are unique in this process and, with 64 random bits from its start, in practice everywhere; no
+/// system call each.
 final class IdentifierSource: Sendable {
     private let prefix = UInt64.random(in: .min ... .max)
     private let salt = UInt64.random(in: .min ... .max)
     private let count = Atomic<UInt64>(0)
 
-    /// 32 hexadecimal digits: the process, then a scrambled count, so that ids neither repeat nor tell the traffic.
+    /// 32 hexadecimal digits: the process, then a scrambled count, so that ids neither repeat nor tell the
+    /// traffic.
     func next() -> String {
         // SplitMix64's finaliser is a bijection: different counts give different ids.
         var z = count.wrappingAdd(1, ordering: .relaxed).newValue &+ salt

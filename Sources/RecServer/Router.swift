@@ -10,7 +10,8 @@ enum Router {
     }
 
     /// Finds the endpoint; HEAD is allowed wherever GET is.
-    /// - Throws: `.notFound`, `.methodNotAllowed` with the methods there are, `.badRequest` for a malformed escape.
+    /// - Throws: `.notFound`, `.methodNotAllowed` with the methods there are, `.badRequest` for a malformed
+    ///   escape.
     static func match(method: String, path: String) throws(Problem) -> Match {
         let match: Match
         var methods = ["GET", "HEAD"]
@@ -40,7 +41,8 @@ enum Router {
 
     private static let similarPrefix = "/similar/"
 
-    /// The item of `/similar/{item_id}`: one path segment, percent-decoded after routing so that `%2F` is data.
+    /// The item of `/similar/{item_id}`: one path segment, percent-decoded after routing so that `%2F` is
+    /// data.
     private static func similarItem(_ path: String) throws(Problem) -> String {
         guard path.hasPrefix(similarPrefix) else { throw Problem(.notFound) }
         let segment = path.dropFirst(similarPrefix.count)

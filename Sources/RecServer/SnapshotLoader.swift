@@ -26,14 +26,17 @@ struct SnapshotLoader {
                     found: "\(failure.worst) times that")
             }
         }
-        if let bytes = loaded.folder.optionalFile(Self.warmUpFile) { try warmUp(bytes.copy(), loaded.snapshot) }
+        if let bytes = loaded.folder.optionalFile(Self.warmUpFile) {
+            try warmUp(bytes.copy(), loaded.snapshot)
+        }
         return loaded.snapshot
     }
 
     private static let warmUpFile = "warmup.jsonl"
     private static let warmUpMaximum = 1000
 
-    /// Answers the bundle's warm-up requests, so that tables are in memory before the first caller waits for them.
+    /// Answers the bundle's warm-up requests, so that tables are in memory before the first caller waits for
+    /// them.
     private func warmUp(_ bytes: [UInt8], _ snapshot: Snapshot) throws {
         let pipeline = RecommendPipeline(snapshot, PipelineSettings(configuration), Metrics())
         let progress = ProgressLine { logger.info("\($0)") }
@@ -42,13 +45,16 @@ struct SnapshotLoader {
             do throws(Problem) {
                 var clock = StageClock(start: MonotonicClock.nanoseconds)
                 _ = try pipeline.recommend(
-                    try RecommendRequest(body: Array(line)), receivedAt: MonotonicClock.nanoseconds, clock: &clock)
-            } catch where error.kind == .deadline {
+                    try RecommendRequest(body: Array(line)), receivedAt: MonotonicClock.nanoseconds,
+                    clock: &clock)
+            } catch  where error.kind == .deadline {
                 // A cold machine may be slow; that is what the replay is for.
             } catch {
                 throw BundleError(
-                    file: Self.warmUpFile, tensor: "line \(index + 1)", expected: "a /recommend body this bundle can answer",
-                    found: error.detail ?? error.errors.first.map { "\($0.pointer): \($0.detail)" } ?? error.kind.rawValue)
+                    file: Self.warmUpFile, tensor: "line \(index + 1)",
+                    expected: "a /recommend body this bundle can answer",
+                    found: error.detail ?? error.errors.first.map { "\($0.pointer): \($0.detail)" }
+                        ?? error.kind.rawValue)
             }
             progress.show("warming up", index + 1, lines.count)
         }

@@ -2,7 +2,8 @@ import Artifacts
 import RecCore
 import Retrieval
 
-/// The bundle's known users: row by id, stored features, and starting histories. Frozen, shared by all threads.
+/// The bundle's known users: row by id, stored features, and starting histories. Frozen, shared by all
+/// threads.
 struct UserDirectory: Sendable {
     let count: Int
     private let ids: StringTable

@@ -1,6 +1,7 @@
 internal import RecCore
 
-/// The candidates of one request while sources add to them: each row once, with all its sources and its best rank.
+/// The candidates of one request while sources add to them: each row once, with all its sources and its best
+/// rank.
 struct CandidatePool {
     /// What an offered row met.
     enum Verdict { case added, known, excluded, filtered }

@@ -1,9 +1,11 @@
 internal import Artifacts
 internal import RecCore
 
-/// A filter ready to be asked about rows: predicates in the order of evaluation, each with where to go when true and when false.
+/// A filter ready to be asked about rows: predicates in the order of evaluation, each with where to go when
+/// true and when false.
 ///
-/// A missing attribute makes a predicate false, and so its `not` true; a multi-valued one matches if any value does.
+/// A missing attribute makes a predicate false, and so its `not` true; a multi-valued one matches if any
+/// value does.
 /// Frozen, shared by all threads.
 public struct CompiledFilter: Sendable {
     /// Deepest nesting that is compiled.
@@ -44,7 +46,8 @@ public struct CompiledFilter: Sendable {
 
     // MARK: - Compilation
 
-    /// Adds `filter`'s steps, from the last to the first so that every target is known, and returns where to enter.
+    /// Adds `filter`'s steps, from the last to the first so that every target is known, and returns where to
+    /// enter.
     private mutating func compile(
         _ filter: ItemFilter, onTrue: Int, onFalse: Int, depth: Int,
         _ column: (String) throws(RetrievalError) -> AttributeColumn

@@ -4,7 +4,8 @@ public import Kernels
 
 /// An inverted file of product-quantised codes by FAISS (Jégou et al. 2011): approximate rows and scores.
 ///
-/// Frozen once made; searches from several threads at once are safe. Wrap it in a `RerankedIndex` for exact scores.
+/// Frozen once made; searches from several threads at once are safe. Wrap it in a `RerankedIndex` for exact
+/// scores.
 @safe public final class FaissIndex: VectorIndex, @unchecked Sendable {
     // @unchecked Sendable: frozen, FAISS only reads an index while it searches.
     private let handle: OpaquePointer
@@ -48,7 +49,8 @@ public import Kernels
 
     /// Trains and fills an index over the rows of `table`.
     ///
-    /// Same table, same settings, same index. Throws `.faiss` for parameters that do not fit, such as more lists than rows.
+    /// Same table, same settings, same index. Throws `.faiss` for parameters that do not fit, such as more
+    /// lists than rows.
     public init(
         _ table: VectorTable, configuration: IndexConfiguration, training: Training = Training(),
         progress: (Progress) -> Void = { _ in }
@@ -114,7 +116,8 @@ public import Kernels
         }
     }
 
-    /// Reads an index written by `bytes()` or by FAISS itself: IVFPQ or Flat over `count` vectors of `dimension`.
+    /// Reads an index written by `bytes()` or by FAISS itself: IVFPQ or Flat over `count` vectors of
+    /// `dimension`.
     ///
     /// FAISS does not survive every damaged file, so the caller has verified a digest of `bytes` first.
     public init(
@@ -194,7 +197,8 @@ public import Kernels
         return neighbors.takeLabels(k, below: count, negated: metric == .l2)
     }
 
-    /// Threads that FAISS may use in calls from this thread from now on: 1 for compute threads, more for a build.
+    /// Threads that FAISS may use in calls from this thread from now on: 1 for compute threads, more for a
+    /// build.
     public static func setThreads(_ count: Int) { CFaiss_set_threads(Int32(clamping: count)) }
 
     // MARK: - The C side
@@ -218,7 +222,8 @@ public import Kernels
         throw .faiss(call: name, reason: String(decoding: text, as: UTF8.self))
     }
 
-    /// `count` different rows in ascending order, each equally likely (Knuth's algorithm S); all when there are no more.
+    /// `count` different rows in ascending order, each equally likely (Knuth's algorithm S); all when there
+    /// are no more.
     private static func sample(_ table: VectorTable, count: Int, seed: UInt32) -> Matrix {
         guard count < table.count else { return table.encodable(0..<table.count) }
         var random = SplitMix(state: UInt64(seed))

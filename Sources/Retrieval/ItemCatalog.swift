@@ -20,7 +20,8 @@ public final class ItemCatalog: Sendable {
     private let columns: [AttributeColumn]
     private let columnOf: [String: Int]
 
-    /// Reads `item_ids`, `item.popularity` and the `item.attr.` tensors; throws naming the tensor that does not fit.
+    /// Reads `item_ids`, `item.popularity` and the `item.attr.` tensors; throws naming the tensor that does
+    /// not fit.
     public init(_ configuration: ItemsConfiguration, tensors: BundleTensors) throws(BundleError) {
         count = configuration.count
         attributes = configuration.attributes
@@ -63,7 +64,8 @@ public final class ItemCatalog: Sendable {
     /// The UTF-8 of a row's id; traps when out of range.
     public func utf8ID(_ row: Int) -> ArraySlice<UInt8> { ids.utf8(row) }
 
-    /// The value of an attribute in `row`, nil when it is missing or there is no such attribute; traps when out of range.
+    /// The value of an attribute in `row`, nil when it is missing or there is no such attribute; traps when
+    /// out of range.
     public func attribute(_ row: Int, _ name: String) -> FeatureValue? {
         guard let index = columnOf[name] else { return nil }
         return columns[index].value(row)

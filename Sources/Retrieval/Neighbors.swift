@@ -18,7 +18,8 @@ public struct Neighbor: Sendable, Equatable {
 ///
 /// Grows to the largest search and then allocates no more. For one thread.
 public final class NeighborBuffer {
-    /// Neighbours as sort keys, the score's bits falling above the row: ascending keys are best first, ties by row.
+    /// Neighbours as sort keys, the score's bits falling above the row: ascending keys are best first, ties
+    /// by row.
     private var keys: [UInt64] = []
     /// Neighbours in `keys` that are valid.
     public private(set) var count = 0
@@ -61,7 +62,8 @@ public final class NeighborBuffer {
         }
     }
 
-    /// Adds the first `length` of `rows` and `scores` and keeps the best `k`; needs room for `k + length` neighbours.
+    /// Adds the first `length` of `rows` and `scores` and keeps the best `k`; needs room for `k + length`
+    /// neighbours.
     func merge(_ length: Int, keeping k: Int) {
         for i in 0..<length where scores[i].isFinite {
             keys[count] = Self.pack(row: rows[i], score: scores[i])
@@ -82,7 +84,8 @@ public final class NeighborBuffer {
         Self.sort(&keys, 0, count - 1)
     }
 
-    /// Moves the first `length` labels to `rows`, with their scores, without the −1 of padding and anything not below `limit`.
+    /// Moves the first `length` labels to `rows`, with their scores, without the −1 of padding and anything
+    /// not below `limit`.
     func takeLabels(_ length: Int, below limit: Int, negated: Bool) -> Int {
         var found = 0
         for i in 0..<length where labels[i] >= 0 && labels[i] < Int64(limit) {
@@ -143,7 +146,8 @@ public final class NeighborBuffer {
         }
     }
 
-    /// Splits `low...high` by a pivot: nothing in `low...left` is above anything in `right...high`; left < right.
+    /// Splits `low...high` by a pivot: nothing in `low...left` is above anything in `right...high`; left <
+    /// right.
     private static func partition(_ keys: inout [UInt64], _ low: Int, _ high: Int) -> (left: Int, right: Int)
     {
         let pivot = median(keys[low], keys[low + (high - low) / 2], keys[high])

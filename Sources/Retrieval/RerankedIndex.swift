@@ -18,7 +18,8 @@ public struct RerankedIndex: VectorIndex {
     /// Vectors searched.
     public var count: Int { table.count }
 
-    /// Throws `.invalidIndex` or `.dimensionMismatch` unless `shortlist` was made of `table`'s shape and metric.
+    /// Throws `.invalidIndex` or `.dimensionMismatch` unless `shortlist` was made of `table`'s shape and
+    /// metric.
     public init(shortlist: FaissIndex, table: VectorTable) throws(RetrievalError) {
         guard shortlist.dimension == table.dimension else {
             throw .dimensionMismatch(expected: table.dimension, found: shortlist.dimension)
@@ -51,7 +52,8 @@ public struct RerankedIndex: VectorIndex {
     }
 }
 
-/// The index a bundle gets: exact below `exactMaximum` rows or when it says so, else FAISS with exact re-ranking.
+/// The index a bundle gets: exact below `exactMaximum` rows or when it says so, else FAISS with exact
+/// re-ranking.
 public enum IndexBuilder {
     /// Up to this many rows the exact scan is quicker than codes, and never wrong.
     public static let exactMaximum = 10_000

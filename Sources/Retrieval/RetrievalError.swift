@@ -1,4 +1,5 @@
-/// Why retrieval refuses: wrong use of an index, a filter that does not fit the catalogue, or FAISS's own words.
+/// Why retrieval refuses: wrong use of an index, a filter that does not fit the catalogue, or FAISS's own
+/// words.
 public enum RetrievalError: Error, Sendable, Equatable, CustomStringConvertible {
     /// A vector of another width than the index has.
     case dimensionMismatch(expected: Int, found: Int)

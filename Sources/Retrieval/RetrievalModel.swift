@@ -42,7 +42,8 @@ public final class RetrievalModel: Sendable {
             : VectorTable(vectors, metric: .innerProduct)
     }
 
-    /// FAISS's parameters for the sequence table: the bundle's, with the most subquantizers that divide its dimension.
+    /// FAISS's parameters for the sequence table: the bundle's, with the most subquantizers that divide its
+    /// dimension.
     public static func sequenceConfiguration(_ index: IndexConfiguration, dimension: Int)
         -> IndexConfiguration
     {

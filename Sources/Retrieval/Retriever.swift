@@ -4,7 +4,8 @@ internal import RecCore
 
 /// Millions → hundreds: the candidates of one request after another, from several sources.
 ///
-/// Call `retrieve`, or `begin`, the stages wanted and `finish`, so that a deadline can be looked at between them.
+/// Call `retrieve`, or `begin`, the stages wanted and `finish`, so that a deadline can be looked at between
+/// them.
 /// Scratch grows to the largest request and is reused. For one thread.
 public final class Retriever {
     /// Last distinct events whose items' neighbours are candidates: each costs a search.
@@ -98,8 +99,10 @@ public final class Retriever {
         }
     }
 
-    /// When fewer than `minimum` items remain: the best of all matching rows by the tower's query, or by popularity
-    /// without one. Nothing is left out for speed here, so that an answer is short only when the catalogue is.
+    /// When fewer than `minimum` items remain: the best of all matching rows by the tower's query, or by
+    /// popularity
+    /// without one. Nothing is left out for speed here, so that an answer is short only when the catalogue
+    /// is.
     public func fill() throws(RetrievalError) {
         guard pool.count < request.minimum else { return }
         isScanned = true
@@ -135,7 +138,8 @@ public final class Retriever {
 
     /// Exact scores of given rows against `query` [1, dimension] by the bundle's metric; 0 without a query.
     ///
-    /// For the request's own candidates. A score that is not finite is given as such: drop the row. Traps when out of range.
+    /// For the request's own candidates. A score that is not finite is given as such: drop the row. Traps
+    /// when out of range.
     public func score(_ rows: [Int], query: MatrixView?) throws(RetrievalError) -> [Float] {
         guard let query else { return [Float](repeating: 0, count: rows.count) }
         let prepared = try neighbors.prepare(query, table: model.table, measure: model.table.metric)

@@ -1,6 +1,7 @@
 public import Artifacts
 
-/// Finds a string's position in a list: open addressing over the list's own bytes, 4 bytes a slot, no object per string.
+/// Finds a string's position in a list: open addressing over the list's own bytes, 4 bytes a slot, no object
+/// per string.
 ///
 /// Frozen, shared by all threads.
 public struct StringTable: Sendable {

@@ -29,7 +29,8 @@ public struct UserTower: Sendable {
         }
     }
 
-    /// Reads `tower.user.<i>.weight` and `.bias`; throws when widths do not chain from `inputWidth` to `dimension`.
+    /// Reads `tower.user.<i>.weight` and `.bias`; throws when widths do not chain from `inputWidth` to
+    /// `dimension`.
     public init(
         configuration: TowerConfiguration, inputWidth: Int, dimension: Int, tensors: BundleTensors
     ) throws(BundleError) {

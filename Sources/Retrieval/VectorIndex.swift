@@ -29,7 +29,8 @@ public protocol VectorIndex: Sendable {
     /// Rows.
     var count: Int { get }
 
-    /// Writes the best `k` ≥ 0 rows for `query` [1, dimension] to `neighbors`: best first, ties by row, finite scores only.
+    /// Writes the best `k` ≥ 0 rows for `query` [1, dimension] to `neighbors`: best first, ties by row,
+    /// finite scores only.
     ///
     /// Throws `.dimensionMismatch`, `.notFinite`, or `.faiss`. Fewer than `k` when there are no more.
     func search(

@@ -21,7 +21,8 @@ public struct VectorTable: Sendable {
     /// Rows.
     public var count: Int { vectors.rows }
 
-    /// A table of `vectors` [items, dimension], finite. Norms are computed here once; the vectors are not copied.
+    /// A table of `vectors` [items, dimension], finite. Norms are computed here once; the vectors are not
+    /// copied.
     /// - Parameter floor: norms below it count as it.
     public init(_ vectors: Matrix, metric: Metric, floor: Float = VectorTable.normFloor) {
         self.metric = metric
@@ -38,7 +39,8 @@ public struct VectorTable: Sendable {
         }
     }
 
-    /// The measure for neighbours of an item: cosine instead of the inner product, whose best answers are merely the
+    /// The measure for neighbours of an item: cosine instead of the inner product, whose best answers are
+    /// merely the
     /// longest vectors, else the metric.
     public var similarity: Metric { metric == .innerProduct ? .cosine : metric }
 
@@ -68,7 +70,8 @@ public struct VectorTable: Sendable {
 
     /// The mean of the vectors of `rows`, the query of a basket or a playlist; zeros when there are none.
     ///
-    /// With cosine, vectors count by their direction alone. `mean` is [1, dimension]; traps when a row is out of range.
+    /// With cosine, vectors count by their direction alone. `mean` is [1, dimension]; traps when a row is out
+    /// of range.
     public func mean(of rows: [Int], into mean: MutableMatrixView) {
         mean.fill(0)
         guard !rows.isEmpty else { return }

@@ -1,6 +1,7 @@
 /// First in, first out, with a maximum: many threads offer, many take.
 ///
-/// Loops offer and never wait; compute threads take and wait. O(1), one lock per call, no allocation after init.
+/// Loops offer and never wait; compute threads take and wait. O(1), one lock per call, no allocation after
+/// init.
 public final class BoundedQueue<Element: Sendable>: @unchecked Sendable {
     // Sendable because everything mutable is touched only while `monitor` is locked.
     private let monitor = Monitor()

@@ -3,9 +3,12 @@ import Synchronization
 
 /// Messages from any thread to one event loop, which sleeps in epoll on `wakeUpDescriptor`.
 ///
-/// A sender wakes the loop only when the loop said that it is about to sleep, and only once: messages sent while the
-/// loop is awake, or from the loop itself, cost a lock and no system call. The descriptor is watched edge-triggered
-/// and never read. The number of messages is bounded by what the senders were admitted to send (one per request).
+/// A sender wakes the loop only when the loop said that it is about to sleep, and only once: messages sent
+/// while the
+/// loop is awake, or from the loop itself, cost a lock and no system call. The descriptor is watched
+/// edge-triggered
+/// and never read. The number of messages is bounded by what the senders were admitted to send (one per
+/// request).
 public final class Mailbox<Message: Sendable>: @unchecked Sendable {
     // Sendable because `messages` and `isReceiverAsleep` are touched only while `monitor` is locked.
     private let monitor = Monitor()
@@ -51,7 +54,8 @@ public final class Mailbox<Message: Sendable>: @unchecked Sendable {
         monitor.unlock()
     }
 
-    /// Moves all mail, oldest first, into the empty `batch`; its storage is kept for later mail. Loop thread only.
+    /// Moves all mail, oldest first, into the empty `batch`; its storage is kept for later mail. Loop thread
+    /// only.
     public func drain(into batch: inout [Message]) {
         guard hasMessages.load(ordering: .acquiring) else { return }
         monitor.lock()

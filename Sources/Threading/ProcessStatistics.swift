@@ -17,7 +17,8 @@ public enum ProcessStatistics {
         return count < 0 ? nil : Int(count)
     }
 
-    /// Allows as many open files as the system lets this process have; returns that number, nil when it fails.
+    /// Allows as many open files as the system lets this process have; returns that number, nil when it
+    /// fails.
     public static func raiseFileLimit() -> Int? {
         let limit = CLinux_raise_file_limit()
         return limit < 0 ? nil : Int(limit)

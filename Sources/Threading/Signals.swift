@@ -20,7 +20,8 @@ public enum Signals {
         guard status == 0 else { throw .system(call: "sigaction", errno: -status) }
     }
 
-    /// The next signal; waits for ever, or for `limit` and then gives nil. A signal sent earlier is kept until asked for.
+    /// The next signal; waits for ever, or for `limit` and then gives nil. A signal sent earlier is kept
+    /// until asked for.
     public static func wait(within limit: Duration? = nil) throws(ThreadingError) -> Signal? {
         let timeout = limit.map { Int64(clamping: $0.nanosecondsClamped) } ?? -1
         let number = CLinux_signals_wait(timeout)

@@ -12,7 +12,9 @@ public enum StandardStream: Int32, Sendable {
         var done = 0
         while done < bytes.count {
             // SAFETY: the pointer is valid for `bytes.count` bytes during the call.
-            let put = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(rawValue, $0.baseAddress.map { unsafe $0 + done }, $0.count - done) }
+            let put = unsafe bytes.withUnsafeBytes {
+                unsafe Glibc.write(rawValue, $0.baseAddress.map { unsafe $0 + done }, $0.count - done)
+            }
             if put < 0, errno == EINTR { continue }
             guard put > 0 else { return }
             done += put

@@ -7,7 +7,8 @@
 enum BundleProperty {
     /// What `bytes` break as a tensor file, nil when all holds.
     ///
-    /// Bytes that begin with a brace are a header up to the first NUL and the data after it: the length is put before.
+    /// Bytes that begin with a brace are a header up to the first NUL and the data after it: the length is
+    /// put before.
     static func tensorsViolation(_ bytes: [UInt8]) -> String? {
         var file = bytes
         if bytes.first == UInt8(ascii: "{") {

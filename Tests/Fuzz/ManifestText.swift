@@ -1,7 +1,9 @@
 // Sources: Sources/JSON/JSONParser.swift Sources/JSON/JSONReader.swift Sources/JSON/JSONValue.swift
 // Sources: Sources/JSON/JSONWriter.swift Sources/Kernels/Kernel.swift Sources/Kernels/Matrix.swift
-// Sources: Sources/Kernels/ScalarMath.swift Sources/Artifacts/BundleError.swift Sources/Artifacts/BundleTensors.swift
-// Sources: Sources/Artifacts/FileBytes.swift Sources/Artifacts/Manifest.swift Sources/Artifacts/ManifestDecoder.swift
+// Sources: Sources/Kernels/ScalarMath.swift Sources/Artifacts/BundleError.swift
+// Sources/Artifacts/BundleTensors.swift
+// Sources: Sources/Artifacts/FileBytes.swift Sources/Artifacts/Manifest.swift
+// Sources/Artifacts/ManifestDecoder.swift
 // Sources: Sources/Artifacts/ManifestFeatureDecoder.swift Sources/Artifacts/ManifestStageDecoder.swift
 // Sources: Sources/Artifacts/SafeTensors.swift Sources/Artifacts/StageConfiguration.swift
 // Sources: Sources/Artifacts/StringList.swift Tests/ArtifactsTests/BundleProperty.swift

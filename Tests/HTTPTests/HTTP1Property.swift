@@ -50,7 +50,8 @@ enum HTTP1Property {
         return nil
     }
 
-    /// Nil when decoding holds its promises: it never traps, and what is accepted without an escape is unchanged.
+    /// Nil when decoding holds its promises: it never traps, and what is accepted without an escape is
+    /// unchanged.
     static func decodingViolation(_ bytes: [UInt8]) -> String? {
         let text = String(decoding: bytes, as: UTF8.self)
         let decoded = PercentDecoding.decode(text)

@@ -1,6 +1,7 @@
 import Glibc
 
-/// A blocking TCP connection to the server under test; every read has a limit, so that a bug fails instead of hanging.
+/// A blocking TCP connection to the server under test; every read has a limit, so that a bug fails instead of
+/// hanging.
 final class TestClient {
     private let descriptor: Int32
     private let noSignal = Int32(truncatingIfNeeded: 0x4000)  // MSG_NOSIGNAL

@@ -18,8 +18,10 @@ import Testing
     @Test func `every field is read`() throws {
         let request = try decode(
             """
-            {"user_id":"u","history":[{"item_id":"a","action":"like","timestamp":1.5},{"item_id":"b"}],"history_offset":7,"session":[{"item_id":"c"}],
-             "now":100,"user":{"age":30,"tags":["x","y"],"pro":true,"none":null},"context":{"device":"tv"},"candidates":[{"item_id":"d","features":{"price":2.5}}],
+            {"user_id":"u","history":[{"item_id":"a","action":"like","timestamp":1.5},{"item_id":"b"}],"history_offset":7,
+             "session":[{"item_id":"c"}],
+             "now":100,"user":{"age":30,"tags":["x","y"],"pro":true,"none":null},"context":{"device":"tv"},
+             "candidates":[{"item_id":"d","features":{"price":2.5}}],
              "query_items":["e"],"n":3,"fields":["title","year"],"exclude":["f"],"exclude_seen":{"actions":["like"],"within_s":60},
              "filter":{"all":[{"field":"genres","in":["Drama",7,true]},{"not":{"field":"year","gte":1990,"lt":2000}}]},
              "weights":{"like":2},"diversity":0.5,"deadline_ms":50,"degrade":"never","explain":true}

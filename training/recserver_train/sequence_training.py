@@ -10,11 +10,12 @@ import optax
 
 from .data import InteractionLog
 from .hstu import Params, SequenceConfig, candidate_rows, history_rows, init_sequence, item_table, target_head, time_buckets
-from .losses import binary_cross_entropy, full_softmax, unit
+from .losses import FULL_SOFTMAX_LIMIT, binary_cross_entropy, corrected_logq, full_softmax, unit
 from .progress import Clock, say, track
 
 POSITIONS = 8
 HARD, EASY, POOL = 4, 3, 512
+NEGATIVES = 2048
 
 
 def chunks(log: InteractionLog, ends: np.ndarray, window: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -64,9 +65,12 @@ def batches(
 
 def joint_loss(
     params: Params, config: SequenceConfig, attributes: jnp.ndarray, batch: dict[str, jnp.ndarray], key: jax.Array,
-    target_weight: float,
+    target_weight: float, counts: jnp.ndarray | None = None,
 ) -> jnp.ndarray:
-    """Mean next-item cross entropy plus `target_weight` times the target head's mean BCE."""
+    """Mean next-item cross entropy plus `target_weight` times the target head's mean BCE.
+
+    With `negatives` in the batch the cross entropy is sampled; `counts` `[I]` are how often each item is drawn.
+    """
     keys = jax.random.split(key, 6)
     table = item_table(params, attributes)
     items, following = batch["items"][:, :-1], batch["items"][:, 1:]
@@ -77,7 +81,11 @@ def joint_loss(
     rows, kept = history_rows(params, config, table, items, batch["actions"][:, :-1], buckets, keys[0])
     valid = (jnp.arange(slots) < batch["count"][:, None]).astype(jnp.float32)
     vectors, queries = unit(table), unit(rows)
-    losses = full_softmax(queries.reshape(-1, config.dimension), vectors, following.reshape(-1), config.temperature)
+    flat, targets = queries.reshape(-1, config.dimension), following.reshape(-1)
+    if "negatives" in batch:
+        losses = corrected_logq(flat, vectors, targets, batch["negatives"], jnp.log(counts), jnp.log(counts.sum()), config.temperature)
+    else:
+        losses = full_softmax(flat, vectors, targets, config.temperature)
     next_item = (losses * valid.reshape(-1)).sum() / valid.sum()
 
     positions = jax.random.randint(keys[1], (POSITIONS,), 0, slots)
@@ -101,6 +109,7 @@ def joint_loss(
 def train_sequence(
     log: InteractionLog, ends: np.ndarray, config: SequenceConfig, attributes: np.ndarray, seed: int,
     epochs: int, clock: Clock | None = None, batch: int = 32, learning_rate: float = 1e-3, target_weight: float = 0.5,
+    softmax_limit: int = FULL_SOFTMAX_LIMIT,
 ) -> Params:
     """Trains for `epochs`, or until `clock` runs out; the learning rate warms up and decays with either."""
     rng = np.random.default_rng(seed)
@@ -109,9 +118,13 @@ def train_sequence(
     optimiser = optax.scale_by_adam(b1=0.9, b2=0.98)
     state = optimiser.init(params)
     matrix = jnp.asarray(attributes)
+    shares = None
+    counts = np.maximum(np.bincount(log.items, minlength=log.item_count), 1).astype(np.float32)
+    if log.item_count > softmax_limit:
+        shares = np.cumsum(counts / counts.sum())
 
     def step(params: Params, state: Any, rate: float, batch: Any, key: jax.Array) -> Any:
-        value, gradient = jax.value_and_grad(joint_loss)(params, config, matrix, batch, key, target_weight)
+        value, gradient = jax.value_and_grad(joint_loss)(params, config, matrix, batch, key, target_weight, jnp.asarray(counts))
         updates, state = optimiser.update(gradient, state)
         return jax.tree.map(lambda p, u: p - rate * u, params, updates), state, value
 
@@ -128,6 +141,8 @@ def train_sequence(
                 if done >= 1:
                     say(f"sequence: stopped by the clock in epoch {epoch + 1}")
                     return params
+            if shares is not None:
+                data["negatives"] = np.minimum(np.searchsorted(shares, rng.random(NEGATIVES)), log.item_count - 1)
             rate = learning_rate * min(1, (index + 1) / 200) * (0.02 + 0.49 * (1 + np.cos(np.pi * done)))
             params, state, value = step(params, state, rate, data, jax.random.fold_in(key, index))
             index += 1

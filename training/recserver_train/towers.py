@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from .data import InteractionLog, Split
-from .features import Feature, embed, pooled
+from .features import Feature, columns, embed, pooled
 from .losses import FULL_SOFTMAX_LIMIT, corrected_logq, full_softmax, unit
 from .progress import Clock, say, track
 
@@ -90,8 +90,6 @@ class UserInputs:
     """Assembles the user side's encoded inputs for events of the log."""
 
     def __init__(self, log: InteractionLog, features: list[Feature]) -> None:
-        from .features import columns
-
         self.log = log
         self.features = features
         self.users = columns(features, "user", log.user_attributes)
@@ -198,7 +196,7 @@ def train_towers(
         batch = rng.choice(events, config.batch)
         short = np.where(rng.random(config.batch) < 0.1, rng.integers(0, 6, config.batch), 1 << 30)
         encoded = drop_features(config, inputs.at(batch, short), rng)
-        negatives = np.searchsorted(shares, rng.random(config.negatives)) if sampled else np.zeros(1, np.int32)
+        negatives = np.minimum(np.searchsorted(shares, rng.random(config.negatives)), log.item_count - 1) if sampled else np.zeros(1, np.int32)
         rate = config.learning_rate * (0.5 + 0.5 * np.cos(np.pi * done))
         params, state, value = step(params, state, rate, encoded, log.items[batch], negatives)
         average = float(value) if average is None else 0.98 * average + 0.02 * float(value)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import minimal_bundle  # noqa: E402
-from recserver_train import bundle, data, dcn, hstu, losses, metrics, recipes, towers  # noqa: E402
+from recserver_train import bundle, data, dcn, hstu, losses, metrics, recipes, sequence_training, towers  # noqa: E402
 from recserver_train.build import rounded, write_bundle  # noqa: E402
 from recserver_train.check import Checker  # noqa: E402
 from recserver_train.demo_catalogue import make_demo  # noqa: E402
@@ -62,6 +62,16 @@ class Losses(unittest.TestCase):
                                         negatives=64, full_softmax_limit=limit)
             config.widths = towers.feature_widths(config.inputs, {})
             params = towers.train_towers(log, data.split_by_time(log), config, np.zeros((400, 0), np.float32), 1, 0.05)
+            self.assertTrue(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)))
+
+    def test_sequence_model_trains_with_either_loss(self) -> None:
+        log = make_demo(3, films=400, viewers=0)
+        config = hstu.SequenceConfig(dimension=8, layers=1, heads=1, qk_dimension=4, value_dimension=4, max_events=16,
+                                     actions=tuple(log.action_names), time_bias=True)
+        ends = np.minimum(log.offsets[:-1] + 12, log.offsets[1:])
+        for limit in (10, 10_000):
+            params = sequence_training.train_sequence(log, ends, config, np.zeros((400, 0), np.float32), 1, 1, batch=64,
+                                                      softmax_limit=limit)
             self.assertTrue(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)))
 
     def test_unit_has_a_finite_gradient_at_zero(self) -> None:

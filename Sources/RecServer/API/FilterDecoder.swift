@@ -1,7 +1,8 @@
 import JSON
 import RecCore
 
-/// Reads a filter: `{"all":[…]}`, `{"any":[…]}`, `{"not":…}`, `{"field","in":[…]}`, `{"field","gte","gt","lte","lt"}`.
+/// Reads a filter: `{"all":[…]}`, `{"any":[…]}`, `{"not":…}`, `{"field","in":[…]}`,
+/// `{"field","gte","gt","lte","lt"}`.
 enum FilterDecoder {
     /// - Throws: on a wrong shape, more than 8 levels, 64 predicates or 1,024 values.
     static func decode(_ value: JSONValue, at pointer: String) throws(JSONSchemaError) -> ItemFilter {

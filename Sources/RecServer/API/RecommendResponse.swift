@@ -88,7 +88,8 @@ struct Recommendation {
         writer.value(history.events)
         writer.key("unknown")
         writer.value(history.unknown)
-        // Every request computes its own prefix and shares it among its microbatches; nothing is kept between requests.
+        // Every request computes its own prefix and shares it among its microbatches; nothing is kept between
+        // requests.
         writer.key("cache")
         writer.value("none")
         writer.key("reused_tokens")

@@ -10,7 +10,8 @@ struct SimilarRequest {
     var exclude: [String] = []
     var filter: ItemFilter?
 
-    /// - Parameter query: as on the wire; `n`, `filter` once, `exclude` and `fields` repeated (one empty `fields` for none).
+    /// - Parameter query: as on the wire; `n`, `filter` once, `exclude` and `fields` repeated (one empty
+    ///   `fields` for none).
     init(itemID: String, query: String?) throws(Problem) {
         self.itemID = itemID
         guard let query, !query.isEmpty else { return }

@@ -87,9 +87,9 @@ struct BuildCommand: ParsableCommand {
         let loader = SnapshotLoader(configuration: configuration, logger: options.logger(configuration))
         do {
             let snapshot = try loader.load(bundle, mayBuild: true)
+            let manifest = snapshot.manifest
             StandardStream.output.write(
-                "\(snapshot.manifest.modelVersion): \(snapshot.manifest.items.count) items, index \(snapshot.indexName)\n"
-            )
+                "\(manifest.modelVersion): \(manifest.items.count) items, index \(snapshot.indexName)\n")
         } catch {
             StandardStream.error.write("recserver: \(error)\n")
             throw ExitCode(1)
