@@ -1,8 +1,9 @@
-"""Replays leave-last-out through a running server: python3 evaluate_http.py URL EVAL.jsonl [--limit N] [--threads T].
+"""Replays leave-last-out through a running server: python3 evaluate_http.py URL EVAL.jsonl [--limit N]
+[--threads T].
 
-Every line of EVAL.jsonl holds a user, a history, the item that followed, and the top 10 that the trainer's two-tower
-and popularity lists offered. The server's answers are compared with both on the same users: HR@10, NDCG@10, and the
-paired bootstrap 95 % interval of the difference in NDCG@10. Standard library only.
+Every line of EVAL.jsonl holds a user, a history, the item that followed, and the top 10 that the trainer's
+two-tower and popularity lists offered. The server's answers are compared with both on the same users: HR@10,
+NDCG@10, and the paired bootstrap 95 % interval of the difference in NDCG@10. Standard library only.
 """
 
 import argparse

@@ -1,14 +1,17 @@
-"""Renames a PyTorch state dict into bundle tensors: import_torch.py MAPPING.json STATE.safetensors OUT.safetensors.
+"""Renames a PyTorch state dict into bundle tensors: import_torch.py MAPPING.json STATE.safetensors
+OUT.safetensors.
 
-STATE is a state dict already saved as safetensors; PyTorch is not needed. MAPPING is one of mappings/*.json or your own:
+STATE is a state dict already saved as safetensors; PyTorch is not needed. MAPPING is one of mappings/*.json
+or your own:
 
     {"tensors": [{"source": "layers.{}.weight", "target": "tower.user.{}.weight", "transpose": true}, …],
      "ignore": ["*.num_batches_tracked"], "manifest": {…}}
 
-`{}` stands for a number; the numbers found are counted from 0 in ascending order in the target's name. In this order
-are applied: `slice` [from, to] of the first axis, `drop_padding_row` (row 0 goes), `squeeze` (axes of length 1 go;
-a list names them), `transpose`, `reshape`. `optional` sources may be absent. Every tensor of STATE must be mapped or
-match an `ignore` pattern. `manifest` is printed with what can be read off the shapes: paste it and fill in the rest.
+`{}` stands for a number; the numbers found are counted from 0 in ascending order in the target's name. In
+this order are applied: `slice` [from, to] of the first axis, `drop_padding_row` (row 0 goes), `squeeze` (axes
+of length 1 go; a list names them), `transpose`, `reshape`. `optional` sources may be absent. Every tensor of
+STATE must be mapped or match an `ignore` pattern. `manifest` is printed with what can be read off the shapes:
+paste it and fill in the rest.
 """
 
 import argparse
@@ -70,7 +73,11 @@ def convert(mapping: dict[str, Any], state: dict[str, np.ndarray]) -> dict[str, 
                 raise MappingError(f"{target} is mapped twice")
             result[target] = changed(state[name], entry)
             used.add(name)
-    left = [n for n in state if n not in used and not any(fnmatch.fnmatchcase(n, p) for p in mapping.get("ignore", []))]
+    left = [
+        n
+        for n in state
+        if n not in used and not any(fnmatch.fnmatchcase(n, p) for p in mapping.get("ignore", []))
+    ]
     if left:
         raise MappingError(f"not mapped: {', '.join(sorted(left))}")
     return result
@@ -101,13 +108,20 @@ def manifest(mapping: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[st
         low_rank = "ranker.cross.0.v.weight" in tensors
         ranker["cross_layers"] = count(tensors, "ranker.cross.{}.bias")
         ranker["cross_rank"] = int(tensors["ranker.cross.0.v.weight"].shape[0]) if low_rank else 0
-        ranker["deep"] = [int(tensors[f"ranker.deep.{i}.bias"].shape[0]) for i in range(count(tensors, "ranker.deep.{}.bias"))]
+        ranker["deep"] = [
+            int(tensors[f"ranker.deep.{i}.bias"].shape[0])
+            for i in range(count(tensors, "ranker.deep.{}.bias"))
+        ]
     return part
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description="Renames a PyTorch state dict into bundle tensors.")
-    for name, text in (("mapping", "a mapping file"), ("state", "the state dict as safetensors"), ("out", "file to write")):
+    for name, text in (
+        ("mapping", "a mapping file"),
+        ("state", "the state dict as safetensors"),
+        ("out", "file to write"),
+    ):
         arguments.add_argument(name, type=Path, help=text)
     options = arguments.parse_args()
     mapping = json.loads(options.mapping.read_text())

@@ -1,7 +1,8 @@
 """Writes the smallest useful bundle: python3 minimal_bundle.py OUT. Needs numpy and safetensors.
 
-Six books, a retrieval vector each, popularity, and a user tower that averages what was read last. Everything else
-(known users, sequence model, ranker, goldens) is added with more tensors and more manifest keys; see the format page.
+Six books, a retrieval vector each, popularity, and a user tower that averages what was read last. Everything
+else (known users, sequence model, ranker, goldens) is added with more tensors and more manifest keys; see the
+format page.
 """
 
 import hashlib
@@ -56,12 +57,19 @@ def main(out: Path) -> None:
     manifest = {
         "format_version": 1, "kind": "full", "model_version": "books-1", "space_version": "books-1",
         "files": {"model.safetensors": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}},
-        "items": {"count": len(BOOKS), "attributes": [{"name": "title", "type": "string"},
-                                                      {"name": "topic", "type": "string", "filterable": True}]},
-        "features": [{"name": "recent", "from": "history", "encode": "pool", "table": "item.vector", "dimension": 4,
-                      "last": 10, "pooling": "mean"}],
-        "retrieval": {"metric": "cosine", "dimension": 4, "candidates": 6, "shortlist_factor": 4, "index": {"kind": "flat"},
-                      "sources": {"tower": 6, "popular": 6}},
+        "items": {
+            "count": len(BOOKS),
+            "attributes": [
+                {"name": "title", "type": "string"},
+                {"name": "topic", "type": "string", "filterable": True},
+            ],
+        },
+        "features": [{"name": "recent", "from": "history", "encode": "pool", "table": "item.vector",
+                      "dimension": 4, "last": 10, "pooling": "mean"}],
+        "retrieval": {
+            "metric": "cosine", "dimension": 4, "candidates": 6, "shortlist_factor": 4,
+            "index": {"kind": "flat"}, "sources": {"tower": 6, "popular": 6},
+        },
         "tower": {"inputs": ["recent"], "layers": 0, "activation": "identity", "normalize": "l2"},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

@@ -48,64 +48,140 @@ def build(log: InteractionLog, recipe: Recipe, out: Path, resume: bool = False) 
 
     kept = out.with_name(out.name + ".parameters")
     recipe.tower.widths = feature_widths(recipe.tower.inputs, {})
-    tower = resumed(kept / "tower.safetensors", lambda: train_towers(
-        log, split, recipe.tower, attributes, recipe.seed, recipe.tower_epochs, clock(0.12)), resume)
+    tower = resumed(
+        kept / "tower.safetensors",
+        lambda: train_towers(
+            log, split, recipe.tower, attributes, recipe.seed, recipe.tower_epochs, clock(0.12)
+        ),
+        resume,
+    )
     vectors = stored(np.asarray(item_vectors(tower, jnp.asarray(attributes))), recipe.precision["item"])
-    tower = {"tables": rounded(tower["tables"], recipe.precision["feature"]),
-             "layers": rounded(tower["layers"], recipe.precision["weight"])}
+    tower = {
+        "tables": rounded(tower["tables"], recipe.precision["feature"]),
+        "layers": rounded(tower["layers"], recipe.precision["weight"]),
+    }
 
-    sequence = resumed(kept / "sequence.safetensors", lambda: train_sequence(
-        log, split.sequence_end, recipe.sequence, attributes, recipe.seed, recipe.sequence_epochs, clock(0.72),
-        recipe.sequence_batch, recipe.learning_rate, recipe.target_weight), resume)
+    sequence = resumed(
+        kept / "sequence.safetensors",
+        lambda: train_sequence(
+            log,
+            split.sequence_end,
+            recipe.sequence,
+            attributes,
+            recipe.seed,
+            recipe.sequence_epochs,
+            clock(0.72),
+            recipe.sequence_batch,
+            recipe.learning_rate,
+            recipe.target_weight,
+        ),
+        resume,
+    )
     table = stored(np.asarray(item_table(sequence, jnp.asarray(attributes))), recipe.precision["sequence"])
     sequence = {k: v for k, v in sequence.items() if k not in ("item", "attribute")}
     sequence = {**rounded(sequence, recipe.precision["weight"]), "item": jnp.asarray(table)}
 
-    stages = Stages(log, recipe.tower, tower, vectors, recipe.sequence, sequence, popularity, recipe.retrieval)
+    stages = Stages(
+        log, recipe.tower, tower, vectors, recipe.sequence, sequence, popularity, recipe.retrieval
+    )
     rng = np.random.default_rng(recipe.seed + 1)
     train = rng.permutation(split.ranker_train)[: recipe.ranker_examples]
     valid = rng.permutation(split.ranker_valid)[: recipe.ranker_examples // 3]
     short = np.where(rng.random(len(train)) < 0.06, rng.integers(0, 4, len(train)), 1 << 30)
     config, ranker, tasks, quality = train_ranker(
-        stages, recipe.ranker, tower["tables"], moments(log, train, short), moments(log, valid), recipe.seed,
-        recipe.ranker_epochs)
-    ranker = {"tables": rounded(ranker["tables"], recipe.precision["feature"]),
-              **{k: rounded(ranker[k], recipe.precision["weight"]) for k in ("cross", "deep", "head")}}
+        stages,
+        recipe.ranker,
+        tower["tables"],
+        moments(log, train, short),
+        moments(log, valid),
+        recipe.seed,
+        recipe.ranker_epochs,
+    )
+    ranker = {
+        "tables": rounded(ranker["tables"], recipe.precision["feature"]),
+        **{k: rounded(ranker[k], recipe.precision["weight"]) for k in ("cross", "deep", "head")},
+    }
 
     evaluation = Evaluation(stages, config, ranker, tower["tables"], tasks, recipe.value)
     ranking = evaluation.run(split, recipe.evaluated_users)
     report(ranking, quality)
-    info = {"trained_on": log.name, "users": log.user_count, "events": len(log.items), **recipe.info,
-            "leave_last_out": ranking, "tasks": {k: {n: round(x, 4) for n, x in v.items()} for k, v in quality.items()}}
-    write_bundle(log, recipe, out, {"tower": tower, "vectors": vectors, "sequence": sequence, "table": table, "ranker": ranker,
-                                    "config": config, "tasks": tasks, "popularity": popularity}, info)
+    info = {
+        "trained_on": log.name,
+        "users": log.user_count,
+        "events": len(log.items),
+        **recipe.info,
+        "leave_last_out": ranking,
+        "tasks": {k: {n: round(x, 4) for n, x in v.items()} for k, v in quality.items()},
+    }
+    write_bundle(
+        log,
+        recipe,
+        out,
+        {
+            "tower": tower,
+            "vectors": vectors,
+            "sequence": sequence,
+            "table": table,
+            "ranker": ranker,
+            "config": config,
+            "tasks": tasks,
+            "popularity": popularity,
+        },
+        info,
+    )
     evaluation.write(out.with_name(out.name + ".eval.jsonl"))
     say(f"{out}: written after {time.monotonic() - begin:.0f} s")
     return info
 
 
-def manifest_of(log: InteractionLog, recipe: Recipe, config: RankerConfig, tasks: list[dict[str, Any]], info: dict[str, Any]
-                ) -> dict[str, Any]:
+def manifest_of(
+    log: InteractionLog,
+    recipe: Recipe,
+    config: RankerConfig,
+    tasks: list[dict[str, Any]],
+    info: dict[str, Any],
+) -> dict[str, Any]:
     """The manifest without `files`."""
     features = {f.name: f for f in [*recipe.tower.inputs, *config.inputs]}
     return {
-        "format_version": 1, "kind": "full", "model_version": recipe.model_version, "space_version": recipe.model_version,
+        "format_version": 1,
+        "kind": "full",
+        "model_version": recipe.model_version,
+        "space_version": recipe.model_version,
         "info": info,
         "items": {"count": log.item_count, "attributes": [a.manifest() for a in log.item_attributes]},
-        "users": {"count": log.exported_users, "attributes": [a.manifest() for a in log.user_attributes], "histories": True},
+        "users": {
+            "count": log.exported_users,
+            "attributes": [a.manifest() for a in log.user_attributes],
+            "histories": True,
+        },
         "features": [f.manifest() for f in features.values()],
         "retrieval": recipe.retrieval,
-        "tower": {"inputs": [f.name for f in recipe.tower.inputs], "layers": 2, "activation": "relu", "normalize": "l2"},
+        "tower": {
+            "inputs": [f.name for f in recipe.tower.inputs],
+            "layers": 2,
+            "activation": "relu",
+            "normalize": "l2",
+        },
         "sequence": recipe.sequence.manifest(),
-        "ranker": {"family": "dcn_v2", "inputs": [f.name for f in config.inputs], "structure": config.structure,
-                   "cross_layers": config.cross_layers, "cross_rank": config.cross_rank, "deep": list(config.deep),
-                   "activation": "relu", "tasks": tasks},
+        "ranker": {
+            "family": "dcn_v2",
+            "inputs": [f.name for f in config.inputs],
+            "structure": config.structure,
+            "cross_layers": config.cross_layers,
+            "cross_rank": config.cross_rank,
+            "deep": list(config.deep),
+            "activation": "relu",
+            "tasks": tasks,
+        },
         "value": recipe.value,
         "tolerances": {"golden": 1e-4},
     }
 
 
-def add_catalogue(writer: BundleWriter, log: InteractionLog, last: np.ndarray, popularity: np.ndarray) -> None:
+def add_catalogue(
+    writer: BundleWriter, log: InteractionLog, last: np.ndarray, popularity: np.ndarray
+) -> None:
     """Ids, attributes, popularity, and users with their histories up to event `last[u]`."""
     file, users = CATALOGUE, log.exported_users
     writer.add_strings(file, "item_ids", log.item_ids)
@@ -117,7 +193,9 @@ def add_catalogue(writer: BundleWriter, log: InteractionLog, last: np.ndarray, p
         writer.add_attribute(file, "user.attr", attribute, users)
     spans = [np.arange(log.offsets[u], last[u]) for u in range(users)]
     events = np.concatenate(spans).astype(np.int64)
-    writer.add(file, "history.offsets", np.concatenate([[0], np.cumsum([len(s) for s in spans])]).astype(np.uint64))
+    writer.add(
+        file, "history.offsets", np.concatenate([[0], np.cumsum([len(s) for s in spans])]).astype(np.uint64)
+    )
     writer.add(file, "history.items", log.items[events].astype(np.uint32))
     if len(log.action_names) > 1:
         writer.add(file, "history.actions", log.actions[events].astype(np.uint8))
@@ -141,12 +219,22 @@ def add_models(writer: BundleWriter, recipe: Recipe, models: dict[str, Any]) -> 
     writer.add(file, "sequence.position_embedding.weight", sequence["position"], weight)
     for i, layer in enumerate(sequence["layers"]):
         p = f"sequence.layers.{i}."
-        for ours, theirs in (("uvqk", "uvqk.weight"), ("output", "output.weight"), ("output_bias", "output.bias"),
-                             ("position_bias", "position_bias"), ("time_bias", "time_bias")):
+        for ours, theirs in (
+            ("uvqk", "uvqk.weight"),
+            ("output", "output.weight"),
+            ("output_bias", "output.bias"),
+            ("position_bias", "position_bias"),
+            ("time_bias", "time_bias"),
+        ):
             if ours in layer:
                 writer.add(file, p + theirs, layer[ours], weight)
     head = sequence["target"]
-    for ours, theirs in (("norm", "norm.weight"), ("norm_bias", "norm.bias"), ("weight", "weight"), ("bias", "bias")):
+    for ours, theirs in (
+        ("norm", "norm.weight"),
+        ("norm_bias", "norm.bias"),
+        ("weight", "weight"),
+        ("bias", "bias"),
+    ):
         writer.add(file, "sequence.target." + theirs, head[ours], weight)
     ranker = models["ranker"]
     for i, layer in enumerate(ranker["cross"]):
@@ -160,7 +248,9 @@ def add_models(writer: BundleWriter, recipe: Recipe, models: dict[str, Any]) -> 
         writer.add(file, f"ranker.head.{part}", ranker["head"][part], weight)
 
 
-def write_bundle(log: InteractionLog, recipe: Recipe, out: Path, models: dict[str, Any], info: dict[str, Any]) -> None:
+def write_bundle(
+    log: InteractionLog, recipe: Recipe, out: Path, models: dict[str, Any], info: dict[str, Any]
+) -> None:
     """Writes `out` anew: tensors, goldens from the written tensors, warm-up, manifest."""
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -16,7 +16,9 @@ def quantised(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed bytes and an F16 scale per row: value = byte · scale."""
     peak = np.abs(table).max(1)
     scale = np.maximum(peak / 127, 1e-7).astype(np.float16)
-    scale = np.where(scale.astype(np.float32) * 127 < peak * (1 - 1e-3), np.nextafter(scale, np.float16(np.inf)), scale)
+    scale = np.where(
+        scale.astype(np.float32) * 127 < peak * (1 - 1e-3), np.nextafter(scale, np.float16(np.inf)), scale
+    )
     scale = np.maximum(scale, np.float16(1e-7)).astype(np.float16)
     return np.clip(np.rint(table / scale.astype(np.float32)[:, None]), -127, 127).astype(np.int8), scale
 
@@ -38,7 +40,8 @@ class BundleWriter:
         self.files: dict[str, dict[str, np.ndarray]] = {}
 
     def add(self, file: str, name: str, array: np.ndarray, precision: str | None = None) -> None:
-        """Adds a tensor; `precision` F32, F16 or I8 (with its scale) for floating ones, None keeps the type."""
+        """Adds a tensor; `precision` F32, F16 or I8 (with its scale) for floating ones, None keeps the type.
+        """
         tensors = self.files.setdefault(file, {})
         if any(name in known for known in self.files.values()):
             raise ValueError(f"tensor {name} twice")
@@ -46,7 +49,9 @@ class BundleWriter:
         if precision == "I8":
             tensors[name], tensors[name + ".scale"] = quantised(array.astype(np.float32))
         elif precision is not None:
-            tensors[name] = np.ascontiguousarray(array.astype({"F32": np.float32, "F16": np.float16}[precision]))
+            tensors[name] = np.ascontiguousarray(
+                array.astype({"F32": np.float32, "F16": np.float16}[precision])
+            )
         else:
             tensors[name] = np.ascontiguousarray(array)
         for key in (name, name + ".scale"):
@@ -57,7 +62,11 @@ class BundleWriter:
         """Adds a string list: bytes end to end and offsets."""
         encoded = [t.encode() for t in texts]
         self.add(file, name + ".bytes", np.frombuffer(b"".join(encoded), np.uint8))
-        self.add(file, name + ".offsets", np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.uint64))
+        self.add(
+            file,
+            name + ".offsets",
+            np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.uint64),
+        )
 
     def add_attribute(self, file: str, prefix: str, attribute: Attribute, count: int) -> None:
         """Adds one column with `count` rows under `prefix` (item.attr, user.attr)."""
@@ -69,8 +78,14 @@ class BundleWriter:
                 words = list(dict.fromkeys(w for row in lists for w in row))
                 index = {w: i for i, w in enumerate(words)}
                 self.add_strings(file, name + ".dictionary", words)
-                self.add(file, name + ".offsets", np.concatenate([[0], np.cumsum([len(r) for r in lists])]).astype(np.uint64))
-                self.add(file, name + ".values", np.array([index[w] for row in lists for w in row], np.uint32))
+                self.add(
+                    file,
+                    name + ".offsets",
+                    np.concatenate([[0], np.cumsum([len(r) for r in lists])]).astype(np.uint64),
+                )
+                self.add(
+                    file, name + ".values", np.array([index[w] for row in lists for w in row], np.uint32)
+                )
             case "number" | "boolean":
                 kind = np.float64 if attribute.type == "number" else np.uint8
                 self.add(file, name + ".values", np.array([0 if v is None else v for v in values], kind))
@@ -91,5 +106,7 @@ class BundleWriter:
             data = (self.folder / name).read_bytes()
             digests[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         manifest = {**manifest, "files": digests}
-        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        (self.folder / "manifest.json").write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )
         return manifest

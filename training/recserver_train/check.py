@@ -32,7 +32,9 @@ class Checker:
     def files(self) -> None:
         listed = self.manifest["files"]
         there = {p.name for p in self.folder.iterdir() if not p.name.startswith(".")}
-        self.expect(there == set(listed) | {"manifest.json"}, f"files {sorted(there)} are not those of the manifest")
+        self.expect(
+            there == set(listed) | {"manifest.json"}, f"files {sorted(there)} are not those of the manifest"
+        )
         for name, entry in listed.items():
             self.expect(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is not None, f"file name {name}")
             data = (self.folder / name).read_bytes()
@@ -43,7 +45,9 @@ class Checker:
                 self.expect(not set(tensors) & set(self.tensors), f"{name}: a tensor name appears twice")
                 self.tensors.update(tensors)
 
-    def tensor(self, name: str, shape: tuple[int | None, ...], kinds: tuple[str, ...] = FLOATS, required: bool = True) -> Any:
+    def tensor(
+        self, name: str, shape: tuple[int | None, ...], kinds: tuple[str, ...] = FLOATS, required: bool = True
+    ) -> Any:
         """One tensor with its shape (None: any) and element types; floats must be finite."""
         self.known.add(name)
         if name not in self.tensors:
@@ -79,19 +83,29 @@ class Checker:
 
     def attributes(self, owner: str, prefix: str, count: int) -> None:
         for entry in self.manifest[owner].get("attributes", []):
-            self.expect(re.fullmatch(r"[a-z0-9_]{1,64}", entry["name"]) is not None, f"attribute name {entry['name']}")
+            self.expect(
+                re.fullmatch(r"[a-z0-9_]{1,64}", entry["name"]) is not None, f"attribute name {entry['name']}"
+            )
             name = f"{prefix}.{entry['name']}"
             if entry["type"] in ("string", "strings"):
                 words = self.strings(name + ".dictionary", None)
                 values = self.tensor(name + ".values", (None,), ("uint32",))
                 if values is not None:
                     self.offsets(name + ".offsets", count, len(values))
-                    self.expect(not len(values) or int(values.max()) < len(words), f"{name}: value beyond the dictionary")
+                    self.expect(
+                        not len(values) or int(values.max()) < len(words),
+                        f"{name}: value beyond the dictionary",
+                    )
                     if entry["type"] == "string":
                         steps = np.diff(self.tensors[name + ".offsets"].astype(np.int64))
-                        self.expect(not len(steps) or int(steps.max()) <= 1, f"{name}: several values in a string column")
+                        self.expect(
+                            not len(steps) or int(steps.max()) <= 1,
+                            f"{name}: several values in a string column",
+                        )
             else:
-                self.tensor(name + ".values", (count,), ("float64",) if entry["type"] == "number" else ("uint8",))
+                self.tensor(
+                    name + ".values", (count,), ("float64",) if entry["type"] == "number" else ("uint8",)
+                )
                 self.tensor(name + ".present", (count,), ("uint8",), required=False)
 
     def catalogue(self) -> None:
@@ -126,7 +140,9 @@ class Checker:
                 return 2
             case "stage":
                 d, s = m["retrieval"]["dimension"], m.get("sequence", {}).get("dimension", 0)
-                return {"tower.user_vector": d, "tower.item_vector": d, "sequence.vector": s}.get(f["stage"], 1)
+                return {"tower.user_vector": d, "tower.item_vector": d, "sequence.vector": s}.get(
+                    f["stage"], 1
+                )
             case "pool":
                 rows = items
             case "vocabulary":
@@ -149,7 +165,9 @@ class Checker:
                 weight = self.tensor(f"tower.user.{i}.weight", (None, width))
                 width = width if weight is None else weight.shape[0]
                 self.tensor(f"tower.user.{i}.bias", (width,))
-            self.expect(width == m["retrieval"]["dimension"], "the user tower's width is not the retrieval dimension")
+            self.expect(
+                width == m["retrieval"]["dimension"], "the user tower's width is not the retrieval dimension"
+            )
         if "sequence" in m:
             self.sequence()
         if "ranker" in m:
@@ -162,9 +180,16 @@ class Checker:
         positions = self.tensor(p + "position_embedding.weight", (None, d))
         self.expect(positions is None or len(positions) >= s["max_events"] + 1, "too few position rows")
         if s["family"] == "sasrec":
-            names = {"attention.in_proj_weight": (3 * d, d), "attention.in_proj_bias": (3 * d,), "attention.out_proj.weight": (d, d),
-                     "attention.out_proj.bias": (d,), "ffn.0.weight": (None, d), "ffn.0.bias": (None,),
-                     "ffn.1.weight": (d, None), "ffn.1.bias": (d,)}
+            names = {
+                "attention.in_proj_weight": (3 * d, d),
+                "attention.in_proj_bias": (3 * d,),
+                "attention.out_proj.weight": (d, d),
+                "attention.out_proj.bias": (d,),
+                "ffn.0.weight": (None, d),
+                "ffn.0.bias": (None,),
+                "ffn.1.weight": (d, None),
+                "ffn.1.bias": (d,),
+            }
             norms = [f"{p}layers.{i}.{n}" for i in range(s["layers"]) for n in ("attention_norm", "ffn_norm")]
             for name in [*norms, p + "final_norm"]:
                 self.tensor(name + ".weight", (d,))
@@ -187,7 +212,12 @@ class Checker:
             if s["time_bias"]:
                 self.tensor(l + "time_bias", (129,))
         if s.get("target"):
-            for name, shape in (("norm.weight", (d,)), ("norm.bias", (d,)), ("weight", (1, d)), ("bias", (1,))):
+            for name, shape in (
+                ("norm.weight", (d,)),
+                ("norm.bias", (d,)),
+                ("weight", (1, d)),
+                ("bias", (1,)),
+            ):
                 self.tensor(p + "target." + name, shape)
 
     def ranker(self) -> None:
@@ -210,7 +240,9 @@ class Checker:
         self.tensor("ranker.head.weight", (len(r["tasks"]), top))
         self.tensor("ranker.head.bias", (len(r["tasks"]),))
         tasks = {t["name"] for t in r["tasks"]}
-        self.expect(set(self.manifest["value"]["weights"]) <= tasks, "the value model weighs a task that is not there")
+        self.expect(
+            set(self.manifest["value"]["weights"]) <= tasks, "the value model weighs a task that is not there"
+        )
 
     def goldens(self) -> int:
         """Recomputes every golden; returns how many there are."""
@@ -224,7 +256,9 @@ class Checker:
             actual = oracle.stages(golden["request"])
             for stage, expected in golden["stages"].items():
                 b, a = np.array(expected, np.float64), np.asarray(actual[stage], np.float64)
-                if not self.expect(a.shape == b.shape, f"golden {number} {stage}: shape {a.shape}, expected {b.shape}"):
+                if not self.expect(
+                    a.shape == b.shape, f"golden {number} {stage}: shape {a.shape}, expected {b.shape}"
+                ):
                     continue
                 slack = tolerance * np.abs(b) + tolerance / 10 * np.sqrt((b * b).mean())
                 self.expect(bool((np.abs(a - b) <= slack).all()), f"golden {number} {stage}: differs")

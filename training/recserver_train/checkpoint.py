@@ -17,7 +17,9 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
         parts = ((str(i), part) for i, part in enumerate(tree))
     else:
         return {prefix: np.ascontiguousarray(tree)}
-    return {k: v for name, part in parts for k, v in flatten(part, f"{prefix}/{name}" if prefix else name).items()}
+    return {
+        k: v for name, part in parts for k, v in flatten(part, f"{prefix}/{name}" if prefix else name).items()
+    }
 
 
 def restore(leaves: dict[str, np.ndarray]) -> Any:

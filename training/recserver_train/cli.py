@@ -10,20 +10,36 @@ from .build import build
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="train", description="Trains a model bundle on the CPU.")
     commands = root.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="the bundle of a generated film catalogue; the same seed gives the same bundle")
+    demo = commands.add_parser(
+        "demo", help="the bundle of a generated film catalogue; the same seed gives the same bundle"
+    )
     demo.add_argument("--seed", type=int, default=7)
-    for name, text in (("ml-100k", "MovieLens 100K: ratings and times"), ("ml-1m", "MovieLens 1M: order only")):
+    for name, text in (
+        ("ml-100k", "MovieLens 100K: ratings and times"),
+        ("ml-1m", "MovieLens 1M: order only"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--data", type=Path, required=True, help="the folder with the data set's files")
         command.add_argument("--minutes", type=float, help="how long to train, by the clock")
-        command.add_argument("--processor-clock", action="store_true",
-                             help="count the minutes as processor time over all cores, for a busy machine")
+        command.add_argument(
+            "--processor-clock",
+            action="store_true",
+            help="count the minutes as processor time over all cores, for a busy machine",
+        )
         command.add_argument("--quick", action="store_true", help="a short run")
-    conformance = commands.add_parser("conformance", help="tiny bundles with random weights that use every choice of the format")
+    conformance = commands.add_parser(
+        "conformance", help="tiny bundles with random weights that use every choice of the format"
+    )
     conformance.add_argument("--out", type=Path, required=True, help="the folder for one bundle per case")
     for command in (c for c in commands.choices.values() if c is not conformance):
-        command.add_argument("--resume", action="store_true", help="train the ranker only, on the towers and sequence model kept")
-        command.add_argument("--out", type=Path, required=True, help="the bundle's folder, replaced if it is there")
+        command.add_argument(
+            "--resume",
+            action="store_true",
+            help="train the ranker only, on the towers and sequence model kept",
+        )
+        command.add_argument(
+            "--out", type=Path, required=True, help="the bundle's folder, replaced if it is there"
+        )
     return root
 
 

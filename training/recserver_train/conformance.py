@@ -12,28 +12,98 @@ from .golden import write_goldens
 ITEMS, USERS = 120, 9
 FILE = "model.safetensors"
 
-SASREC = {"family": "sasrec", "dimension": 8, "layers": 2, "heads": 2, "max_events": 12, "window_block": 1,
-          "actions": ["unknown"], "target": False}
-HSTU = {"family": "hstu", "dimension": 8, "layers": 2, "heads": 2, "qk_dimension": 3, "value_dimension": 5, "max_events": 12,
-        "window_block": 4, "normalizer": 15, "position_bias": True, "time_bias": True, "actions": ["unknown", "watch", "like"],
-        "dot": {"normalize": "none", "temperature": 1}, "target": True}
+SASREC = {
+    "family": "sasrec",
+    "dimension": 8,
+    "layers": 2,
+    "heads": 2,
+    "max_events": 12,
+    "window_block": 1,
+    "actions": ["unknown"],
+    "target": False,
+}
+HSTU = {
+    "family": "hstu",
+    "dimension": 8,
+    "layers": 2,
+    "heads": 2,
+    "qk_dimension": 3,
+    "value_dimension": 5,
+    "max_events": 12,
+    "window_block": 4,
+    "normalizer": 15,
+    "position_bias": True,
+    "time_bias": True,
+    "actions": ["unknown", "watch", "like"],
+    "dot": {"normalize": "none", "temperature": 1},
+    "target": True,
+}
 
 CASES: dict[str, dict[str, Any]] = {
-    "sasrec-original": {"sequence": {**SASREC, "variant": "original", "attend_pads": True,
-                                     "dot": {"normalize": "none", "temperature": 1}}},
-    "sasrec-pre-norm": {"sequence": {**SASREC, "variant": "pre_norm", "attend_pads": False,
-                                     "dot": {"normalize": "l2", "temperature": 0.05}}, "activation": "silu"},
-    "sasrec-post-norm": {"sequence": {**SASREC, "variant": "post_norm", "attend_pads": True, "window_block": 5,
-                                      "dot": {"normalize": "none", "temperature": 1}}, "precision": "F16"},
-    "hstu-stacked": {"sequence": HSTU, "ranker": {"structure": "stacked", "cross_rank": 0}, "activation": "gelu", "uvqk_bias": True,
-                     "calibrations": ["logit_offset", "none"], "value": "linear"},
-    "hstu-low-rank": {"sequence": {**HSTU, "time_bias": False}, "ranker": {"structure": "parallel", "cross_rank": 3},
-                      "metric": "cosine", "normalize": "none", "calibrations": ["isotonic", "platt"], "value": "log",
-                      "precision": "F16", "activation": "tanh"},
-    "hstu-no-target": {"sequence": {**HSTU, "target": False, "position_bias": False, "dot": {"normalize": "l2", "temperature": 0.05}},
-                       "metric": "l2", "no_actions": True, "tables": "I8", "activation": "identity"},
-    "tower-only": {"ranker": {"structure": "stacked", "cross_rank": 0}, "tower_layers": 0, "normalize": "none",
-                   "calibrations": ["platt", "none"], "value": "power"},
+    "sasrec-original": {
+        "sequence": {
+            **SASREC,
+            "variant": "original",
+            "attend_pads": True,
+            "dot": {"normalize": "none", "temperature": 1},
+        }
+    },
+    "sasrec-pre-norm": {
+        "sequence": {
+            **SASREC,
+            "variant": "pre_norm",
+            "attend_pads": False,
+            "dot": {"normalize": "l2", "temperature": 0.05},
+        },
+        "activation": "silu",
+    },
+    "sasrec-post-norm": {
+        "sequence": {
+            **SASREC,
+            "variant": "post_norm",
+            "attend_pads": True,
+            "window_block": 5,
+            "dot": {"normalize": "none", "temperature": 1},
+        },
+        "precision": "F16",
+    },
+    "hstu-stacked": {
+        "sequence": HSTU,
+        "ranker": {"structure": "stacked", "cross_rank": 0},
+        "activation": "gelu",
+        "uvqk_bias": True,
+        "calibrations": ["logit_offset", "none"],
+        "value": "linear",
+    },
+    "hstu-low-rank": {
+        "sequence": {**HSTU, "time_bias": False},
+        "ranker": {"structure": "parallel", "cross_rank": 3},
+        "metric": "cosine",
+        "normalize": "none",
+        "calibrations": ["isotonic", "platt"],
+        "value": "log",
+        "precision": "F16",
+        "activation": "tanh",
+    },
+    "hstu-no-target": {
+        "sequence": {
+            **HSTU,
+            "target": False,
+            "position_bias": False,
+            "dot": {"normalize": "l2", "temperature": 0.05},
+        },
+        "metric": "l2",
+        "no_actions": True,
+        "tables": "I8",
+        "activation": "identity",
+    },
+    "tower-only": {
+        "ranker": {"structure": "stacked", "cross_rank": 0},
+        "tower_layers": 0,
+        "normalize": "none",
+        "calibrations": ["platt", "none"],
+        "value": "power",
+    },
 }
 
 FEATURES: list[dict[str, Any]] = [
@@ -41,15 +111,56 @@ FEATURES: list[dict[str, Any]] = [
     {"name": "age", "from": "user", "encode": "bins", "boundaries": [18, 30, 45.5], "dimension": 2},
     {"name": "income", "from": "user", "encode": "squash", "function": "log1p", "mean": 8.5, "std": 2.25},
     {"name": "city", "from": "user", "encode": "hash", "buckets": 11, "dimension": 2},
-    {"name": "member", "from": "user", "encode": "vocabulary", "vocabulary": ["true", "false"], "dimension": 2},
-    {"name": "interests", "from": "context", "encode": "hash", "buckets": 7, "dimension": 3, "pooling": "sum"},
-    {"name": "device", "from": "context", "encode": "vocabulary", "vocabulary": ["tv", "phone", "7"], "dimension": 2},
-    {"name": "recent", "from": "history", "encode": "pool", "table": "item.vector", "dimension": 6, "last": 4, "pooling": "sum"},
-    {"name": "tags", "from": "item", "encode": "vocabulary", "vocabulary": ["a", "b", "ü"], "dimension": 2, "pooling": "mean"},
+    {
+        "name": "member",
+        "from": "user",
+        "encode": "vocabulary",
+        "vocabulary": ["true", "false"],
+        "dimension": 2,
+    },
+    {
+        "name": "interests",
+        "from": "context",
+        "encode": "hash",
+        "buckets": 7,
+        "dimension": 3,
+        "pooling": "sum",
+    },
+    {
+        "name": "device",
+        "from": "context",
+        "encode": "vocabulary",
+        "vocabulary": ["tv", "phone", "7"],
+        "dimension": 2,
+    },
+    {
+        "name": "recent",
+        "from": "history",
+        "encode": "pool",
+        "table": "item.vector",
+        "dimension": 6,
+        "last": 4,
+        "pooling": "sum",
+    },
+    {
+        "name": "tags",
+        "from": "item",
+        "encode": "vocabulary",
+        "vocabulary": ["a", "b", "ü"],
+        "dimension": 2,
+        "pooling": "mean",
+    },
     {"name": "price", "from": "item", "encode": "squash", "function": "identity", "mean": 10.0, "std": 4.0},
     {"name": "new", "from": "item", "encode": "vocabulary", "vocabulary": ["false", "true"], "dimension": 2},
     {"name": "item_row", "from": "item_id", "encode": "row", "dimension": 3},
-    {"name": "tower_score", "from": "stage", "encode": "stage", "stage": "tower.score", "mean": 0.1, "std": 0.7},
+    {
+        "name": "tower_score",
+        "from": "stage",
+        "encode": "stage",
+        "stage": "tower.score",
+        "mean": 0.1,
+        "std": 0.7,
+    },
     {"name": "tower_user", "from": "stage", "encode": "stage", "stage": "tower.user_vector"},
     {"name": "tower_item", "from": "stage", "encode": "stage", "stage": "tower.item_vector", "std": 2.0},
     {"name": "popularity", "from": "stage", "encode": "stage", "stage": "item.popularity", "mean": 3.0},
@@ -65,27 +176,58 @@ def small_log(rng: np.random.Generator, actions: list[str]) -> InteractionLog:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     count = int(offsets[-1])
     maybe = lambda values: [v if rng.random() < 0.8 else None for v in values]  # noqa: E731
-    interests = [[str(w) for w in rng.choice(["jazz", "chess", "boxing", "crème"], int(rng.integers(0, 4)), replace=False)]
-                 for _ in range(count)]
+    interests = [
+        [
+            str(w)
+            for w in rng.choice(["jazz", "chess", "boxing", "crème"], int(rng.integers(0, 4)), replace=False)
+        ]
+        for _ in range(count)
+    ]
     return InteractionLog(
-        name="conformance", item_ids=[f"item/{i}" for i in range(ITEMS)],
+        name="conformance",
+        item_ids=[f"item/{i}" for i in range(ITEMS)],
         item_attributes=[
             Attribute("title", "string", maybe([f"Título {i}" for i in range(ITEMS)])),
-            Attribute("tags", "strings", [[str(w) for w in rng.choice(["a", "b", "ü", "z"], int(rng.integers(0, 4)), replace=False)]
-                                          for _ in range(ITEMS)], filterable=True),
-            Attribute("price", "number", maybe([round(float(p), 2) for p in rng.gamma(3, 4, ITEMS)]), filterable=True),
-            Attribute("new", "boolean", maybe([bool(b) for b in rng.random(ITEMS) < 0.5]), filterable=True)],
+            Attribute(
+                "tags",
+                "strings",
+                [
+                    [str(w) for w in rng.choice(["a", "b", "ü", "z"], int(rng.integers(0, 4)), replace=False)]
+                    for _ in range(ITEMS)
+                ],
+                filterable=True,
+            ),
+            Attribute(
+                "price",
+                "number",
+                maybe([round(float(p), 2) for p in rng.gamma(3, 4, ITEMS)]),
+                filterable=True,
+            ),
+            Attribute("new", "boolean", maybe([bool(b) for b in rng.random(ITEMS) < 0.5]), filterable=True),
+        ],
         user_ids=[f"user {i}" for i in range(USERS)],
-        user_attributes=[Attribute("age", "number", maybe([int(a) for a in rng.integers(10, 80, USERS)])),
-                         Attribute("income", "number", maybe([round(float(x), 1) for x in rng.normal(2e4, 3e4, USERS)])),
-                         Attribute("city", "string", maybe([str(c) for c in rng.choice(["Kyōto", "Lima", "Oslo"], USERS)])),
-                         Attribute("member", "boolean", maybe([bool(b) for b in rng.random(USERS) < 0.5]))],
-        action_names=actions, offsets=offsets, items=rng.integers(0, ITEMS, count).astype(np.int32),
+        user_attributes=[
+            Attribute("age", "number", maybe([int(a) for a in rng.integers(10, 80, USERS)])),
+            Attribute("income", "number", maybe([round(float(x), 1) for x in rng.normal(2e4, 3e4, USERS)])),
+            Attribute(
+                "city", "string", maybe([str(c) for c in rng.choice(["Kyōto", "Lima", "Oslo"], USERS)])
+            ),
+            Attribute("member", "boolean", maybe([bool(b) for b in rng.random(USERS) < 0.5])),
+        ],
+        action_names=actions,
+        offsets=offsets,
+        items=rng.integers(0, ITEMS, count).astype(np.int32),
         actions=rng.integers(0, len(actions), count).astype(np.uint8),
-        times=1.7e9 + np.concatenate([np.cumsum(np.floor(rng.lognormal(8, 3, n))) for n in lengths]), liked=None,
-        context=[Attribute("interests", "strings", interests),
-                 Attribute("device", "string", [[*["tv", "phone"], 7, "watch"][i] for i in rng.integers(0, 4, count)])],
-        exported_users=USERS)
+        times=1.7e9 + np.concatenate([np.cumsum(np.floor(rng.lognormal(8, 3, n))) for n in lengths]),
+        liked=None,
+        context=[
+            Attribute("interests", "strings", interests),
+            Attribute(
+                "device", "string", [[*["tv", "phone"], 7, "watch"][i] for i in rng.integers(0, 4, count)]
+            ),
+        ],
+        exported_users=USERS,
+    )
 
 
 def widths(case: dict[str, Any]) -> dict[str, int]:
@@ -95,7 +237,9 @@ def widths(case: dict[str, Any]) -> dict[str, int]:
     return {f["name"]: f.get("dimension", special.get(f["name"], 1)) for f in FEATURES}
 
 
-def add_sequence(writer: BundleWriter, rng: np.random.Generator, case: dict[str, Any], precision: str, table: str) -> None:
+def add_sequence(
+    writer: BundleWriter, rng: np.random.Generator, case: dict[str, Any], precision: str, table: str
+) -> None:
     """Random weights for the case's sequence model."""
     s = case["sequence"]
     d = s["dimension"]
@@ -116,7 +260,9 @@ def add_sequence(writer: BundleWriter, rng: np.random.Generator, case: dict[str,
             add(p + "ffn.0.bias", 2 * d)
             add(p + "ffn.1.weight", d, 2 * d)
             add(p + "ffn.1.bias", d)
-        for name in [f"layers.{i}.{n}" for i in range(s["layers"]) for n in ("attention_norm", "ffn_norm")] + ["final_norm"]:
+        for name in [
+            f"layers.{i}.{n}" for i in range(s["layers"]) for n in ("attention_norm", "ffn_norm")
+        ] + ["final_norm"]:
             add(name + ".weight", d, scale=0.2, centre=1)
             add(name + ".bias", d)
         return
@@ -141,7 +287,9 @@ def add_sequence(writer: BundleWriter, rng: np.random.Generator, case: dict[str,
         add("target.bias", 1)
 
 
-def add_ranker(writer: BundleWriter, rng: np.random.Generator, ranker: dict[str, Any], width: int, precision: str) -> None:
+def add_ranker(
+    writer: BundleWriter, rng: np.random.Generator, ranker: dict[str, Any], width: int, precision: str
+) -> None:
     """Random weights for a ranker of `width` inputs, small enough to keep three cross layers tame."""
     rank = ranker["cross_rank"]
     for i in range(ranker["cross_layers"]):
@@ -154,7 +302,9 @@ def add_ranker(writer: BundleWriter, rng: np.random.Generator, ranker: dict[str,
         writer.add(FILE, p + "bias", 0.1 * rng.normal(size=width), precision)
     below = width
     for i, size in enumerate(ranker["deep"]):
-        writer.add(FILE, f"ranker.deep.{i}.weight", rng.normal(size=(size, below)) / np.sqrt(below), precision)
+        writer.add(
+            FILE, f"ranker.deep.{i}.weight", rng.normal(size=(size, below)) / np.sqrt(below), precision
+        )
         writer.add(FILE, f"ranker.deep.{i}.bias", 0.1 * rng.normal(size=size), precision)
         below = size
     top = below if ranker["structure"] == "stacked" else below + width
@@ -163,8 +313,12 @@ def add_ranker(writer: BundleWriter, rng: np.random.Generator, ranker: dict[str,
 
 
 def calibration(kind: str) -> dict[str, Any]:
-    extra = {"none": {}, "platt": {"a": 1.3, "b": -0.4}, "logit_offset": {"offset": -1.5},
-             "isotonic": {"x": [0.2, 0.45, 0.6], "y": [0.05, 0.5, 0.9]}}
+    extra = {
+        "none": {},
+        "platt": {"a": 1.3, "b": -0.4},
+        "logit_offset": {"offset": -1.5},
+        "isotonic": {"x": [0.2, 0.45, 0.6], "y": [0.05, 0.5, 0.9]},
+    }
     return {"kind": kind, **extra[kind]}
 
 
@@ -177,21 +331,46 @@ def write_case(folder: Path, name: str, case: dict[str, Any], goldens: int, seed
     writer, columns, d = BundleWriter(out), widths(case), 6
     writer.add_strings(FILE, "item_ids", log.item_ids)
     writer.add_strings(FILE, "user_ids", log.user_ids)
-    for prefix, attributes, count in (("item.attr", log.item_attributes, ITEMS), ("user.attr", log.user_attributes, USERS)):
+    for prefix, attributes, count in (
+        ("item.attr", log.item_attributes, ITEMS),
+        ("user.attr", log.user_attributes, USERS),
+    ):
         for attribute in attributes:
             writer.add_attribute(FILE, prefix, attribute, count)
     writer.add(FILE, "item.popularity", rng.gamma(2, 2, ITEMS), "F32")
     writer.add(FILE, "item.vector", rng.normal(size=(ITEMS, d)), tables)
-    inputs = ["recent"] if case.get("tower_layers") == 0 else ["user_row", "age", "income", "city", "member", "interests", "recent"]
+    inputs = (
+        ["recent"]
+        if case.get("tower_layers") == 0
+        else ["user_row", "age", "income", "city", "member", "interests", "recent"]
+    )
     used = list(inputs)
     manifest: dict[str, Any] = {
-        "format_version": 1, "kind": "full", "model_version": name, "space_version": name,
+        "format_version": 1,
+        "kind": "full",
+        "model_version": name,
+        "space_version": name,
         "items": {"count": ITEMS, "attributes": [a.manifest() for a in log.item_attributes]},
-        "users": {"count": USERS, "attributes": [a.manifest() for a in log.user_attributes], "histories": False},
-        "retrieval": {"metric": case.get("metric", "inner_product"), "dimension": d, "candidates": 50, "shortlist_factor": 4,
-                      "index": {"kind": "flat"}, "sources": {"tower": 40, "popular": 20} | ({"sequence": 40} if sequence else {})},
-        "tower": {"inputs": inputs, "layers": case.get("tower_layers", 2), "activation": case.get("activation", "relu"),
-                  "normalize": case.get("normalize", "l2")}}
+        "users": {
+            "count": USERS,
+            "attributes": [a.manifest() for a in log.user_attributes],
+            "histories": False,
+        },
+        "retrieval": {
+            "metric": case.get("metric", "inner_product"),
+            "dimension": d,
+            "candidates": 50,
+            "shortlist_factor": 4,
+            "index": {"kind": "flat"},
+            "sources": {"tower": 40, "popular": 20} | ({"sequence": 40} if sequence else {}),
+        },
+        "tower": {
+            "inputs": inputs,
+            "layers": case.get("tower_layers", 2),
+            "activation": case.get("activation", "relu"),
+            "normalize": case.get("normalize", "l2"),
+        },
+    }
     below = sum(columns[i] for i in inputs)
     for i in range(manifest["tower"]["layers"]):
         size = 7 if i == 0 else d
@@ -203,15 +382,31 @@ def write_case(folder: Path, name: str, case: dict[str, Any], goldens: int, seed
         add_sequence(writer, rng, case, precision, tables)
     if "ranker" in case:
         used = [f["name"] for f in FEATURES if sequence or not f.get("stage", "").startswith("sequence.")]
-        ranker = {"family": "dcn_v2", "inputs": used, **case["ranker"], "cross_layers": 3, "deep": [9, 5],
-                  "activation": case.get("activation", "relu"),
-                  "tasks": [{"name": n, "calibration": calibration(k)} for n, k in zip(("watch", "like"), case["calibrations"])]}
-        manifest |= {"ranker": ranker, "value": {"form": case["value"], "weights": {"watch": 1, "like": -0.5}}}
+        ranker = {
+            "family": "dcn_v2",
+            "inputs": used,
+            **case["ranker"],
+            "cross_layers": 3,
+            "deep": [9, 5],
+            "activation": case.get("activation", "relu"),
+            "tasks": [
+                {"name": n, "calibration": calibration(k)}
+                for n, k in zip(("watch", "like"), case["calibrations"])
+            ],
+        }
+        manifest |= {
+            "ranker": ranker,
+            "value": {"form": case["value"], "weights": {"watch": 1, "like": -0.5}},
+        }
         add_ranker(writer, rng, ranker, sum(columns[n] for n in used), precision)
     manifest["features"] = [f for f in FEATURES if f["name"] in used]
     for f in manifest["features"]:
-        rows = {"row": USERS + 1 if f["from"] == "user_id" else ITEMS, "hash": f.get("buckets", 0) + 1,
-                "vocabulary": len(f.get("vocabulary", ())) + 1, "bins": len(f.get("boundaries", ())) + 2}.get(f["encode"])
+        rows = {
+            "row": USERS + 1 if f["from"] == "user_id" else ITEMS,
+            "hash": f.get("buckets", 0) + 1,
+            "vocabulary": len(f.get("vocabulary", ())) + 1,
+            "bins": len(f.get("boundaries", ())) + 2,
+        }.get(f["encode"])
         if rows is not None:
             writer.add(FILE, f"feature.{f['name']}.weight", rng.normal(size=(rows, f["dimension"])), tables)
     manifest["tolerances"] = {"golden": 1e-4}

@@ -26,9 +26,9 @@ class Attribute:
 class InteractionLog:
     """Who did what when: user u's events are `offsets[u]:offsets[u + 1]`, oldest first.
 
-    `items` are rows, `actions` indices into `action_names` (entry 0 is "unknown"), `times` Unix seconds or None
-    where only the order is known, `liked` the label of the task `like` or None. `context` holds one value per event.
-    The first `exported_users` users are written into the bundle; the others only train it.
+    `items` are rows, `actions` indices into `action_names` (entry 0 is "unknown"), `times` Unix seconds or
+    None where only the order is known, `liked` the label of the task `like` or None. `context` holds one
+    value per event. The first `exported_users` users are written into the bundle; the others only train it.
     """
 
     name: str
@@ -66,8 +66,9 @@ class InteractionLog:
 class Split:
     """What each part of the model may see.
 
-    `test[u]` is user u's last event (-1: none). Towers and sequence model learn from `offsets[u]:sequence_end[u]`;
-    the ranker from the events `ranker_train`, later than those, and is measured on `ranker_valid`, later still.
+    `test[u]` is user u's last event (-1: none). Towers and sequence model learn from
+    `offsets[u]:sequence_end[u]`; the ranker from the events `ranker_train`, later than those, and is measured
+    on `ranker_valid`, later still.
     """
 
     test: np.ndarray
@@ -97,7 +98,9 @@ def split_by_time(log: InteractionLog, train: float = 0.8, valid: float = 0.9) -
 
 
 def split_by_order(log: InteractionLog, ranker_events: int = 4) -> Split:
-    """The last event tests; of the `ranker_events` before it the last one validates the ranker, the others train it."""
+    """The last event tests; of the `ranker_events` before it the last one validates the ranker, the others
+    train it.
+    """
     lengths = np.diff(log.offsets)
     test = np.where(lengths > 1, log.offsets[1:] - 1, -1)
     reserved = np.clip(lengths - 2, 0, ranker_events)

@@ -45,21 +45,39 @@ def init_ranker(config: RankerConfig, key: jax.Array, users: int, items: int) ->
     cross = []
     for _ in range(config.cross_layers):
         if config.cross_rank:
-            cross.append({"u": 0.3 / np.sqrt(w) * jax.random.normal(next(keys), (w, config.cross_rank)),
-                          "v": 0.3 / np.sqrt(w) * jax.random.normal(next(keys), (config.cross_rank, w)), "bias": jnp.zeros(w)})
+            cross.append(
+                {
+                    "u": 0.3 / np.sqrt(w) * jax.random.normal(next(keys), (w, config.cross_rank)),
+                    "v": 0.3 / np.sqrt(w) * jax.random.normal(next(keys), (config.cross_rank, w)),
+                    "bias": jnp.zeros(w),
+                }
+            )
         else:
-            cross.append({"weight": 0.1 / np.sqrt(w) * jax.random.normal(next(keys), (w, w)), "bias": jnp.zeros(w)})
+            cross.append(
+                {"weight": 0.1 / np.sqrt(w) * jax.random.normal(next(keys), (w, w)), "bias": jnp.zeros(w)}
+            )
     deep, below = [], w
     for size in config.deep:
-        deep.append({"weight": np.sqrt(2 / below) * jax.random.normal(next(keys), (size, below)), "bias": jnp.zeros(size)})
+        deep.append(
+            {
+                "weight": np.sqrt(2 / below) * jax.random.normal(next(keys), (size, below)),
+                "bias": jnp.zeros(size),
+            }
+        )
         below = size
     top = below if config.structure == "stacked" else below + w
     return {
-        "tables": {f.name: 0.02 * jax.random.normal(next(keys), (f.rows(users, items), f.options["dimension"]))
-                   for f in config.inputs if f.has_table},
+        "tables": {
+            f.name: 0.02 * jax.random.normal(next(keys), (f.rows(users, items), f.options["dimension"]))
+            for f in config.inputs
+            if f.has_table
+        },
         "cross": cross,
         "deep": deep,
-        "head": {"weight": 0.01 * jax.random.normal(next(keys), (len(config.tasks), top)), "bias": jnp.zeros(len(config.tasks))},
+        "head": {
+            "weight": 0.01 * jax.random.normal(next(keys), (len(config.tasks), top)),
+            "bias": jnp.zeros(len(config.tasks)),
+        },
     }
 
 
@@ -87,7 +105,9 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray, steps: int = 50) -> tuple[
         p = 1 / (1 + np.exp(-np.clip(a * z + b, -30, 30)))
         slope, curve = p - y, np.maximum(p * (1 - p), 1e-9)
         gradient = np.array([(slope * z).mean() + 1e-6 * (a - 1), slope.mean()])
-        hessian = np.array([[(curve * z * z).mean() + 1e-6, (curve * z).mean()], [(curve * z).mean(), curve.mean() + 1e-9]])
+        hessian = np.array(
+            [[(curve * z * z).mean() + 1e-6, (curve * z).mean()], [(curve * z).mean(), curve.mean() + 1e-9]]
+        )
         move = np.linalg.solve(hessian, gradient)
         a, b = a - move[0], b - move[1]
         if np.abs(move).max() < 1e-9:
@@ -95,10 +115,18 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray, steps: int = 50) -> tuple[
     return round(float(a), 6), round(float(b), 6)
 
 
-def fit_isotonic(probabilities: np.ndarray, labels: np.ndarray, bins: int = 12) -> tuple[list[float], list[float]]:
-    """Points x, y, both strictly ascending, of a monotone map: pooled adjacent violators over equal-count bins."""
+def fit_isotonic(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 12
+) -> tuple[list[float], list[float]]:
+    """Points x, y, both strictly ascending, of a monotone map: pooled adjacent violators over equal-count
+    bins.
+    """
     order = np.argsort(probabilities, kind="stable")
-    blocks = [[float(probabilities[g].mean()), float(labels[g].mean()), len(g)] for g in np.array_split(order, bins) if len(g)]
+    blocks = [
+        [float(probabilities[g].mean()), float(labels[g].mean()), len(g)]
+        for g in np.array_split(order, bins)
+        if len(g)
+    ]
     merged: list[list[float]] = []
     for block in blocks:
         merged.append(block)
@@ -114,6 +142,7 @@ def fit_isotonic(probabilities: np.ndarray, labels: np.ndarray, bins: int = 12) 
 
 def calibrated(probability_logits: np.ndarray, calibration: dict[str, Any]) -> np.ndarray:
     """Probabilities of one task's logits under its calibration."""
+
     def sigmoid(z: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-np.clip(z, -60, 60)))
 

@@ -1,8 +1,8 @@
 """The generated world of the demo bundle: a film catalogue, people with tastes, and what they watched.
 
-Everything follows from one seed. People have one or two favourite genres, a favourite theme and era in each, moods
-of the day, and watch in sittings that stay near one theme; films have a hidden quality and tone. None of that reaches
-the trainer except through the log.
+Everything follows from one seed. People have one or two favourite genres, a favourite theme and era in each,
+moods of the day, and watch in sittings that stay near one theme; films have a hidden quality and tone. None
+of that reaches the trainer except through the log.
 """
 
 from dataclasses import dataclass
@@ -54,8 +54,14 @@ def titles_of(rng: np.random.Generator, genre: str, count: int) -> list[tuple[st
         theme = int(rng.integers(3))
         noun, other = (word(str(n)) for n in rng.choice(words[themes[theme]], 2, replace=False))
         adjective, place = word(str(rng.choice(words["adjectives"]))), str(rng.choice(words["places"]))
-        patterns = [f"The {adjective} {noun}", f"{adjective} {noun}", f"{noun} of {place}", f"The {noun} and the {other}",
-                    f"Return to {place}: {noun}", f"The {noun} from {place}"]
+        patterns = [
+            f"The {adjective} {noun}",
+            f"{adjective} {noun}",
+            f"{noun} of {place}",
+            f"The {noun} and the {other}",
+            f"Return to {place}: {noun}",
+            f"The {noun} from {place}",
+        ]
         title = patterns[rng.choice(6, p=[0.4, 0.22, 0.16, 0.06, 0.06, 0.1])]
         made.setdefault(title, theme)
     return list(made.items())
@@ -77,13 +83,24 @@ def make_catalogue(rng: np.random.Generator, count: int) -> Catalogue:
         lists[i].append(str(rng.choice(companions[NAMES[genre[i]]])))
     year = np.clip(2026 - np.floor(rng.exponential(16, count)), 1931, 2025).astype(int)
     home = rng.integers(0, len(STUDIOS), (len(NAMES), 4))
-    studio = np.where(rng.random(count) < 0.7, home[genre, rng.integers(0, 4, count)], rng.integers(0, len(STUDIOS), count))
+    studio = np.where(
+        rng.random(count) < 0.7, home[genre, rng.integers(0, 4, count)], rng.integers(0, len(STUDIOS), count)
+    )
     language = np.where(rng.random(count) < 0.6, 0, rng.integers(1, len(LANGUAGES), count))
     rank = np.argsort(rng.random(count))
     quality = rng.normal(size=len(STUDIOS))[studio] + 0.6 * rng.normal(size=count)
-    return Catalogue([r[0] for r in rows], lists, genre, np.array([r[2] for r in rows]), year,
-                     [STUDIOS[s] for s in studio], language, rng.normal(size=(count, 3)), quality,
-                     (rank + 12.0) ** -0.75)
+    return Catalogue(
+        [r[0] for r in rows],
+        lists,
+        genre,
+        np.array([r[2] for r in rows]),
+        year,
+        [STUDIOS[s] for s in studio],
+        language,
+        rng.normal(size=(count, 3)),
+        quality,
+        (rank + 12.0) ** -0.75,
+    )
 
 
 @dataclass
@@ -105,8 +122,15 @@ def make_person(rng: np.random.Generator, name: str, favourites: list[int]) -> P
         taste[genre] += 0.6 if position == 0 else 0.45
     family = NAMES.index("Family") in favourites
     age = int(np.clip(rng.normal(38 if family else 34 + 4 * (favourites[0] % 5), 9), 14, 85))
-    return Person(name, taste / taste.sum(), rng.integers(0, 3, len(NAMES)), float(np.clip(rng.normal(2008, 10), 1960, 2024)),
-                  rng.normal(size=3), int(rng.integers(len(LANGUAGES))), None if rng.random() < 0.1 else age)
+    return Person(
+        name,
+        taste / taste.sum(),
+        rng.integers(0, 3, len(NAMES)),
+        float(np.clip(rng.normal(2008, 10), 1960, 2024)),
+        rng.normal(size=3),
+        int(rng.integers(len(LANGUAGES))),
+        None if rng.random() < 0.1 else age,
+    )
 
 
 def make_people(rng: np.random.Generator, extra: int) -> tuple[list[Person], int]:
@@ -139,8 +163,13 @@ class Viewing:
             for theme in range(3):
                 self.shelves[genre, theme] = np.flatnonzero((films.genre == genre) & (films.theme == theme))
         self.sums = {key: np.cumsum(films.appeal[rows]) for key, rows in self.shelves.items()}
-        boost = {"Horror": (0.3, 0.5, 1, 2.2), "Thriller": (0.5, 0.7, 1.2, 1.6), "Family": (2.5, 1.8, 0.8, 0.2),
-                 "Documentary": (1.3, 1.3, 1, 0.7), "Comedy": (0.8, 1, 1.4, 1)}
+        boost = {
+            "Horror": (0.3, 0.5, 1, 2.2),
+            "Thriller": (0.5, 0.7, 1.2, 1.6),
+            "Family": (2.5, 1.8, 0.8, 0.2),
+            "Documentary": (1.3, 1.3, 1, 0.7),
+            "Comedy": (0.8, 1, 1.4, 1),
+        }
         self.daypart = np.array([boost.get(name, (1, 1, 1, 1)) for name in NAMES])
 
     def draw(self, person: Person, genre: int, theme: int, last: int | None, seen: set[int]) -> int | None:
@@ -152,7 +181,11 @@ class Viewing:
             return None
         films = self.films
         score = films.tone[picks] @ person.tone * 0.4 + films.quality[picks] * 0.3
-        score = score - np.abs(films.year[picks] - person.era) / 12 + 0.5 * (films.language[picks] == person.language)
+        score = (
+            score
+            - np.abs(films.year[picks] - person.era) / 12
+            + 0.5 * (films.language[picks] == person.language)
+        )
         if last is not None:
             score = score - 0.35 * ((films.tone[picks] - films.tone[last]) ** 2).sum(-1)
         return int(picks[np.argmax(score + self.rng.gumbel(size=len(picks)) * 0.5)])
@@ -173,7 +206,11 @@ class Viewing:
                 if film is None or len(events) >= length:
                     continue
                 seen.add(film)
-                affinity = 1.5 * person.taste[genre] + 1.4 * self.films.quality[film] + 0.5 * self.films.tone[film] @ person.tone
+                affinity = (
+                    1.5 * person.taste[genre]
+                    + 1.4 * self.films.quality[film]
+                    + 0.5 * self.films.tone[film] @ person.tone
+                )
                 liked = rng.random() < 1 / (1 + np.exp(1.2 - affinity))
                 events.append((film, 2 if liked else 1, clock, part))
                 last = film
@@ -208,8 +245,10 @@ def make_demo(seed: int = 7, films: int = 12_000, viewers: int = 7_000) -> Inter
             Attribute("language", "string", [LANGUAGES[i] for i in catalogue.language], filterable=True),
         ],
         user_ids=[p.name for p in people],
-        user_attributes=[Attribute("age", "number", [p.age for p in people]),
-                         Attribute("language", "string", [LANGUAGES[p.language] for p in people])],
+        user_attributes=[
+            Attribute("age", "number", [p.age for p in people]),
+            Attribute("language", "string", [LANGUAGES[p.language] for p in people]),
+        ],
         action_names=["unknown", "watch", "like"],
         offsets=offsets,
         items=items.astype(np.int32),

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .data import InteractionLog, Split
+from .data import Split
 from .dcn import RankerConfig, calibrated, ranker_logits
 from .golden import history_before, moment
 from .metrics import finite, hit_rate, ndcg
@@ -33,16 +33,31 @@ def top_ids(scores: np.ndarray, seen: np.ndarray, count: int = 10) -> np.ndarray
 class Evaluation:
     """Ranks of the held-out items under every method, and what each user was offered."""
 
-    def __init__(self, stages: Stages, config: RankerConfig | None, params: Any, frozen: Any, tasks: list[dict[str, Any]],
-                 value: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        config: RankerConfig | None,
+        params: Any,
+        frozen: Any,
+        tasks: list[dict[str, Any]],
+        value: dict[str, Any],
+    ) -> None:
         self.stages, self.config, self.tasks, self.value = stages, config, tasks, value
         if config is not None:
             self.inputs = RankerInputs(stages, config.inputs)
-            self.score = jax.jit(lambda e: ranker_logits(params, config, assemble(config, {**frozen, **params["tables"]}, e)))
+            self.score = jax.jit(
+                lambda e: ranker_logits(params, config, assemble(config, {**frozen, **params["tables"]}, e))
+            )
 
     def values(self, logits: np.ndarray) -> np.ndarray:
         """The value model over calibrated probabilities."""
-        p = np.stack([calibrated(logits[..., i].astype(np.float64), t["calibration"]) for i, t in enumerate(self.tasks)], -1)
+        p = np.stack(
+            [
+                calibrated(logits[..., i].astype(np.float64), t["calibration"])
+                for i, t in enumerate(self.tasks)
+            ],
+            -1,
+        )
         weights = np.array([self.value["weights"].get(t["name"], 0) for t in self.tasks])
         match self.value["form"]:
             case "linear":
@@ -56,8 +71,12 @@ class Evaluation:
         log = self.stages.log
         users = np.flatnonzero(split.test >= 0)[:limit]
         at = moments(log, split.test[users])
-        outcome = {name: np.full(len(users), MISS) for name in ("popularity", "two-tower", "sequence", "pipeline")}
-        offered = {name: np.zeros((len(users), 10), np.int64) for name in ("popularity", "two-tower", "pipeline")}
+        outcome = {
+            name: np.full(len(users), MISS) for name in ("popularity", "two-tower", "sequence", "pipeline")
+        }
+        offered = {
+            name: np.zeros((len(users), 10), np.int64) for name in ("popularity", "two-tower", "pipeline")
+        }
         retrieved = np.zeros(len(users), bool)
         size = 32
         for rows in track(in_batches(at, size), "evaluation", -(-len(users) // size)):
@@ -82,13 +101,17 @@ class Evaluation:
             best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
             offered["pipeline"][rows] = np.take_along_axis(candidates, best, 1)
         result: dict[str, Any] = {
-            name: {"hr@10": round(hit_rate(r), 4), "ndcg@10": round(ndcg(r), 4)} for name, r in outcome.items()}
+            name: {"hr@10": round(hit_rate(r), 4), "ndcg@10": round(ndcg(r), 4)}
+            for name, r in outcome.items()
+        }
         result["retrieved"] = round(float(retrieved.mean()), 4)
         result["users"] = len(users)
         self.users, self.at, self.offered, self.outcome = users, at, offered, outcome
         return result
 
-    def rank(self, here: Any, candidates: np.ndarray, queries: np.ndarray, history: Any, state: Any) -> np.ndarray:
+    def rank(
+        self, here: Any, candidates: np.ndarray, queries: np.ndarray, history: Any, state: Any
+    ) -> np.ndarray:
         """Final scores `[b, c]` of the candidates."""
         sequence = self.stages.sequence_scores(history, state, candidates)
         if self.config is None:
@@ -104,8 +127,11 @@ class Evaluation:
             for i, user in enumerate(self.users):
                 end = int(self.at.events[i])
                 line: dict[str, Any] = {
-                    "user_id": log.user_ids[user], "history": history_before(log, end, int(self.at.known[i])),
-                    "target": log.item_ids[log.items[end]], "now": moment(log, end)}
+                    "user_id": log.user_ids[user],
+                    "history": history_before(log, end, int(self.at.known[i])),
+                    "target": log.item_ids[log.items[end]],
+                    "now": moment(log, end),
+                }
                 context = {a.name: a.values[end] for a in log.context}
                 if context:
                     line["context"] = context

@@ -20,7 +20,9 @@ def fnv1a64(data: bytes) -> int:
 
 
 def as_text(value: Any) -> str | None:
-    """A scalar where a string is wanted: booleans as words, integral numbers as digits, others unknown (None)."""
+    """A scalar where a string is wanted: booleans as words, integral numbers as digits, others unknown
+    (None).
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -97,7 +99,9 @@ class Feature:
         return (number - self.options["mean"]) / self.options["std"], 0.0
 
     def column(self, values: list[Any]) -> np.ndarray:
-        """Encodes one value per row: rows `[C]`, padded rows `[C, k]` (-1 is no value), or two columns `[C, 2]`."""
+        """Encodes one value per row: rows `[C]`, padded rows `[C, k]` (-1 is no value), or two columns `[C,
+        2]`.
+        """
         if self.encode == "squash":
             return np.array([self.squash(v) for v in values], np.float32).reshape(len(values), 2)
         cache: dict[Any, int] = {}
@@ -122,7 +126,11 @@ def squash_feature(name: str, source: str, function: str, values: list[Any]) -> 
     numbers = np.array([v for v in values if as_number(v) is not None], np.float64)
     if function == "log1p":
         numbers = np.sign(numbers) * np.log1p(np.abs(numbers))
-    options = {"function": function, "mean": round(float(numbers.mean()), 6), "std": round(float(numbers.std()) or 1, 6)}
+    options = {
+        "function": function,
+        "mean": round(float(numbers.mean()), 6),
+        "std": round(float(numbers.std()) or 1, 6),
+    }
     return Feature(name, source, "squash", options)
 
 

@@ -117,8 +117,11 @@ class Requests:
         """Different items, the true next one among them; a few bring their own features."""
         rows = [int(self.log.items[end])]
         while len(rows) < count:
-            row = int(self.log.items[self.rng.integers(len(self.log.items))]) if self.rng.random() < 0.7 \
+            row = (
+                int(self.log.items[self.rng.integers(len(self.log.items))])
+                if self.rng.random() < 0.7
                 else int(self.rng.integers(self.log.item_count))
+            )
             if row not in rows:
                 rows.append(row)
         result: list[dict[str, Any]] = [{"item_id": self.log.item_ids[r]} for r in rows]
@@ -138,14 +141,21 @@ class Requests:
         elif self.rng.random() < 0.5:
             request["user_id"] = self.log.user_ids[int(self.rng.integers(self.log.exported_users))]
         gap = 0 if self.rng.random() < 0.7 else int(self.rng.integers(1, 40_000_000))
-        request |= {"history": history, "now": moment(self.log, end) + gap, "user": self.features(user), "context": {}}
+        request |= {
+            "history": history,
+            "now": moment(self.log, end) + gap,
+            "user": self.features(user),
+            "context": {},
+        }
         for attribute in self.log.context:
             if self.rng.random() < 0.7:
                 request["context"][attribute.name] = attribute.values[end]
         return request | {"candidates": self.candidates(count, end), "degrade": "never"}
 
 
-def write_goldens(folder: Path, log: InteractionLog, max_events: int, count: int, seed: int, digits: int = 7) -> int:
+def write_goldens(
+    folder: Path, log: InteractionLog, max_events: int, count: int, seed: int, digits: int = 7
+) -> int:
     """Writes golden.jsonl with `count` requests; all rows of a history only for some. Returns its bytes."""
     oracle = Oracle(folder)
     requests = Requests(log, max_events, seed)
@@ -157,7 +167,10 @@ def write_goldens(folder: Path, log: InteractionLog, max_events: int, count: int
             stages.pop("sequence.rows", None)
         if index % 2:
             stages.pop("ranker.features", None)
-        line = {"request": request, "stages": {k: compact(np.asarray(v, np.float64), digits) for k, v in stages.items()}}
+        line = {
+            "request": request,
+            "stages": {k: compact(np.asarray(v, np.float64), digits) for k, v in stages.items()},
+        }
         lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
     data = "\n".join(lines) + "\n"
     (folder / "golden.jsonl").write_text(data)
@@ -172,7 +185,12 @@ def write_warmup(folder: Path, log: InteractionLog, count: int = 32) -> None:
         first, stop = int(log.offsets[user]), int(log.offsets[user + 1])
         known = max(0, min(30, stop - first - 1))
         end = min(first + known, len(log.items) - 1)
-        body = {"user_id": log.user_ids[user], "history": history_before(log, first + known, known),
-                "now": moment(log, end), "n": 10, "degrade": "never"}
+        body = {
+            "user_id": log.user_ids[user],
+            "history": history_before(log, first + known, known),
+            "now": moment(log, end),
+            "n": 10,
+            "degrade": "never",
+        }
         lines.append(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
     (folder / "warmup.jsonl").write_text("\n".join(lines) + "\n")

@@ -1,4 +1,5 @@
-"""HSTU: history rows, isolated candidates, both heads. Shapes: b sequences, l slots, c candidates, h heads."""
+"""HSTU: history rows, isolated candidates, both heads. Shapes: b sequences, l slots, c candidates, h heads.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,8 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-
 
 Params = dict[str, Any]
 BUCKETS = 128
@@ -35,9 +34,25 @@ class SequenceConfig:
 
     def manifest(self) -> dict[str, Any]:
         own = asdict(self)
-        keys = ("dimension", "layers", "heads", "max_events", "window_block", "qk_dimension", "value_dimension", "time_bias")
-        return {"family": "hstu", **{k: own[k] for k in keys}, "normalizer": self.normalizer, "position_bias": True,
-                "actions": list(self.actions), "dot": {"normalize": "l2", "temperature": self.temperature}, "target": True}
+        keys = (
+            "dimension",
+            "layers",
+            "heads",
+            "max_events",
+            "window_block",
+            "qk_dimension",
+            "value_dimension",
+            "time_bias",
+        )
+        return {
+            "family": "hstu",
+            **{k: own[k] for k in keys},
+            "normalizer": self.normalizer,
+            "position_bias": True,
+            "actions": list(self.actions),
+            "dot": {"normalize": "l2", "temperature": self.temperature},
+            "target": True,
+        }
 
 
 def window_start(total: int | np.ndarray, config: SequenceConfig) -> Any:
@@ -66,10 +81,15 @@ def init_sequence(config: SequenceConfig, key: jax.Array, items: int, attributes
         "item": 0.02 * jax.random.truncated_normal(next(keys), -2, 2, (items, d)),
         "attribute": 0.02 * jax.random.normal(next(keys), (attributes, d)),
         "action": 0.02 * jax.random.normal(next(keys), (len(config.actions) + 1, d)),
-        "position": np.sqrt(1 / d) * jax.random.truncated_normal(next(keys), -2, 2, (config.max_events + 1, d)),
+        "position": np.sqrt(1 / d)
+        * jax.random.truncated_normal(next(keys), -2, 2, (config.max_events + 1, d)),
         "layers": layers,
-        "target": {"norm": jnp.ones(d), "norm_bias": jnp.zeros(d), "weight": 0.02 * jax.random.normal(next(keys), (1, d)),
-                   "bias": jnp.zeros(1)},
+        "target": {
+            "norm": jnp.ones(d),
+            "norm_bias": jnp.zeros(d),
+            "weight": 0.02 * jax.random.normal(next(keys), (1, d)),
+            "bias": jnp.zeros(1),
+        },
     }
 
 
@@ -110,15 +130,22 @@ def project(layer: Params, config: SequenceConfig, x: jnp.ndarray) -> tuple[jnp.
     return u, v.reshape(heads), q.reshape(heads), k.reshape(heads)
 
 
-def gated(layer: Params, config: SequenceConfig, x: jnp.ndarray, u: jnp.ndarray, o: jnp.ndarray, key: Any) -> jnp.ndarray:
+def gated(
+    layer: Params, config: SequenceConfig, x: jnp.ndarray, u: jnp.ndarray, o: jnp.ndarray, key: Any
+) -> jnp.ndarray:
     """The layer's output from attention values `o` `[…, h, dv]`."""
     flat = o.reshape(u.shape)
     return dropped(u * layer_norm(flat), config.dropout, key) @ layer["output"].T + layer["output_bias"] + x
 
 
 def history_rows(
-    params: Params, config: SequenceConfig, table: jnp.ndarray, items: jnp.ndarray, actions: jnp.ndarray,
-    buckets: jnp.ndarray | None, key: jax.Array | None = None,
+    params: Params,
+    config: SequenceConfig,
+    table: jnp.ndarray,
+    items: jnp.ndarray,
+    actions: jnp.ndarray,
+    buckets: jnp.ndarray | None,
+    key: jax.Array | None = None,
 ) -> tuple[jnp.ndarray, list[tuple[jnp.ndarray, jnp.ndarray]]]:
     """All rows `[b, l, D]` after the last layer, and each layer's keys and values.
 
@@ -146,18 +173,28 @@ def history_rows(
 
 
 def candidate_rows(
-    params: Params, config: SequenceConfig, table: jnp.ndarray, kept: list[tuple[jnp.ndarray, jnp.ndarray]],
-    candidates: jnp.ndarray, lengths: jnp.ndarray, buckets: jnp.ndarray | None, key: jax.Array | None = None,
+    params: Params,
+    config: SequenceConfig,
+    table: jnp.ndarray,
+    kept: list[tuple[jnp.ndarray, jnp.ndarray]],
+    candidates: jnp.ndarray,
+    lengths: jnp.ndarray,
+    buckets: jnp.ndarray | None,
+    key: jax.Array | None = None,
 ) -> jnp.ndarray:
     """Rows `[b, p, c, D]` of `candidates` `[b, p, c]` that stand after the first `lengths` events.
 
-    `lengths` is `[p]` or `[b, p]`; `buckets` `[b, p, l]` those of (now, j). A candidate attends to the history
-    before it and to itself, never to another candidate.
+    `lengths` is `[p]` or `[b, p]`; `buckets` `[b, p, l]` those of (now, j). A candidate attends to the
+    history before it and to itself, never to another candidate.
     """
     slots = kept[0][0].shape[1]
     keys = split_key(key, config.layers + 1)
     lengths = jnp.broadcast_to(lengths, candidates.shape[:2])
-    x = np.sqrt(config.dimension) * table[candidates] + params["action"][-1] + params["position"][lengths][:, :, None]
+    x = (
+        np.sqrt(config.dimension) * table[candidates]
+        + params["action"][-1]
+        + params["position"][lengths][:, :, None]
+    )
     x = dropped(x, config.dropout, keys[-1])
     distance = lengths[:, :, None] - np.arange(slots)
     visible = (distance > 0)[:, None, :, None, :]
@@ -181,5 +218,3 @@ def target_head(params: Params, rows: jnp.ndarray) -> tuple[jnp.ndarray, jnp.nda
     head = params["target"]
     vector = layer_norm(rows) * head["norm"] + head["norm_bias"]
     return vector, vector @ head["weight"][0] + head["bias"][0]
-
-

@@ -1,4 +1,6 @@
-"""Losses over catalogues: full softmax for small ones, sampled softmax with the corrected logQ for large ones."""
+"""Losses over catalogues: full softmax for small ones, sampled softmax with the corrected logQ for large
+ones.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +8,11 @@ import jax.numpy as jnp
 FULL_SOFTMAX_LIMIT = 50_000
 
 
-def full_softmax(queries: jnp.ndarray, items: jnp.ndarray, targets: jnp.ndarray, temperature: float) -> jnp.ndarray:
-    """Cross entropy of `targets` `[b]` among all `items` `[I, d]` for unit `queries` `[b, d]`; a loss per row.
+def full_softmax(
+    queries: jnp.ndarray, items: jnp.ndarray, targets: jnp.ndarray, temperature: float
+) -> jnp.ndarray:
+    """Cross entropy of `targets` `[b]` among all `items` `[I, d]` for unit `queries` `[b, d]`; a loss per
+    row.
 
     With unit vectors no logit exceeds 1/temperature, which replaces the running maximum.
     """
@@ -18,19 +23,27 @@ def full_softmax(queries: jnp.ndarray, items: jnp.ndarray, targets: jnp.ndarray,
 
 
 def corrected_logq(
-    queries: jnp.ndarray, items: jnp.ndarray, targets: jnp.ndarray, negatives: jnp.ndarray, log_counts: jnp.ndarray,
-    log_total: float, temperature: float,
+    queries: jnp.ndarray,
+    items: jnp.ndarray,
+    targets: jnp.ndarray,
+    negatives: jnp.ndarray,
+    log_counts: jnp.ndarray,
+    log_total: float,
+    temperature: float,
 ) -> jnp.ndarray:
     """Sampled softmax after Khrylchenko et al., arXiv 2507.09331; a loss per row.
 
-    `negatives` `[s]` are item rows drawn in proportion to their counts; `log_counts` `[I]` and `log_total` are the
-    logarithms of those counts and their sum. The positive is always there and so is not corrected; negatives equal
-    to the positive are masked; the sampling probability is that among the other items.
+    `negatives` `[s]` are item rows drawn in proportion to their counts; `log_counts` `[I]` and `log_total`
+    are the logarithms of those counts and their sum. The positive is always there and so is not corrected;
+    negatives equal to the positive are masked; the sampling probability is that among the other items.
     """
     positive = jnp.einsum("bd,bd->b", queries, items[targets]) / temperature
     scores = queries @ items[negatives].T / temperature
     positive_share = jnp.exp(log_counts[targets] - log_total)
-    log_q = log_counts[negatives][None, :] - (log_total + jnp.log1p(-jnp.minimum(positive_share, 0.999999)))[:, None]
+    log_q = (
+        log_counts[negatives][None, :]
+        - (log_total + jnp.log1p(-jnp.minimum(positive_share, 0.999999)))[:, None]
+    )
     valid = negatives[None, :] != targets[:, None]
     corrected = jnp.where(valid, scores - log_q, -1e30)
     count = jnp.maximum(valid.sum(-1), 1)

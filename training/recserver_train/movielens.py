@@ -33,11 +33,15 @@ def read_100k(folder: Path) -> InteractionLog:
     """100,000 ratings with times; a rating of 4 or more is the action `like`, else `watch`."""
     names = {int(row[1]): row[0] for row in rows_of(folder / "u.genre", "|") if len(row) == 2}
     films = rows_of(folder / "u.item", "|")
-    genres = [[names[i] for i, flag in enumerate(f[5:]) if flag == "1" and names[i] != "unknown"] for f in films]
+    genres = [
+        [names[i] for i, flag in enumerate(f[5:]) if flag == "1" and names[i] != "unknown"] for f in films
+    ]
     people = rows_of(folder / "u.user", "|")
     row_of = {f[0]: i for i, f in enumerate(films)}
     user_of = {p[0]: i for i, p in enumerate(people)}
-    log = np.array([(user_of[u], row_of[i], int(r), int(t)) for u, i, r, t in rows_of(folder / "u.data", "\t")])
+    log = np.array(
+        [(user_of[u], row_of[i], int(r), int(t)) for u, i, r, t in rows_of(folder / "u.data", "\t")]
+    )
     log = log[np.lexsort((log[:, 1], log[:, 3], log[:, 0]))]
     liked = log[:, 2] >= 4
     return InteractionLog(
@@ -45,9 +49,11 @@ def read_100k(folder: Path) -> InteractionLog:
         item_ids=[f[0] for f in films],
         item_attributes=item_attributes([f[1] for f in films], genres),
         user_ids=[p[0] for p in people],
-        user_attributes=[Attribute("gender", "string", [p[2] for p in people]),
-                         Attribute("age", "number", [int(p[1]) for p in people]),
-                         Attribute("occupation", "string", [p[3] for p in people])],
+        user_attributes=[
+            Attribute("gender", "string", [p[2] for p in people]),
+            Attribute("age", "number", [int(p[1]) for p in people]),
+            Attribute("occupation", "string", [p[3] for p in people]),
+        ],
         action_names=["unknown", "watch", "like"],
         offsets=np.concatenate([[0], np.cumsum(np.bincount(log[:, 0], minlength=len(people)))]),
         items=log[:, 1].astype(np.int32),
@@ -71,9 +77,11 @@ def read_1m(folder: Path) -> InteractionLog:
         item_ids=[f[0] for f in films],
         item_attributes=item_attributes([f[1] for f in films], [f[2].strip().split("|") for f in films]),
         user_ids=[p[0] for p in people],
-        user_attributes=[Attribute("gender", "string", [p[1] for p in people]),
-                         Attribute("age", "number", [int(p[2]) for p in people]),
-                         Attribute("occupation", "number", [int(p[3]) for p in people])],
+        user_attributes=[
+            Attribute("gender", "string", [p[1] for p in people]),
+            Attribute("age", "number", [int(p[2]) for p in people]),
+            Attribute("occupation", "number", [int(p[3]) for p in people]),
+        ],
         action_names=["unknown"],
         offsets=np.concatenate([[0], np.cumsum([len(h) for h in histories])]),
         items=items,

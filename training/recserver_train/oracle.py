@@ -122,7 +122,9 @@ class Oracle:
             filled.append((row, action, float(last)))
         return filled
 
-    def raw_value(self, feature: dict[str, Any], request: dict[str, Any], candidate: dict[str, Any] | None) -> Any:
+    def raw_value(
+        self, feature: dict[str, Any], request: dict[str, Any], candidate: dict[str, Any] | None
+    ) -> Any:
         """The JSON value a feature reads: request or candidate first, then the stored attribute."""
         key = feature.get("key", feature["name"])
         if feature["from"] == "context":
@@ -136,7 +138,9 @@ class Oracle:
         given = candidate.get("features", {}) if candidate else {}
         if key in given:
             return given[key]
-        return self.items[key][self.item_rows[candidate["item_id"]]] if candidate and key in self.items else None
+        return (
+            self.items[key][self.item_rows[candidate["item_id"]]] if candidate and key in self.items else None
+        )
 
     def table(self, feature: dict[str, Any]) -> np.ndarray:
         return self.tensor(feature.get("table", f"feature.{feature['name']}.weight"))
@@ -156,7 +160,9 @@ class Oracle:
                 row = feature["vocabulary"].index(text) + 1 if text in feature["vocabulary"] else 0
         return self.table(feature)[row]
 
-    def encode(self, name: str, request: dict[str, Any], candidate: dict[str, Any] | None, stages: dict[str, Any]) -> np.ndarray:
+    def encode(
+        self, name: str, request: dict[str, Any], candidate: dict[str, Any] | None, stages: dict[str, Any]
+    ) -> np.ndarray:
         """The columns of one feature."""
         f = self.features[name]
         match f["encode"]:
@@ -167,7 +173,7 @@ class Oracle:
             case "pool":
                 names = self.manifest.get("sequence", {}).get("actions", ["unknown"])
                 wanted = [names.index(a) for a in f["actions"]] if "actions" in f else range(256)
-                rows = [row for row, action, _ in self.events(request) if action in wanted][-f["last"]:]
+                rows = [row for row, action, _ in self.events(request) if action in wanted][-f["last"] :]
                 if not rows:
                     return np.zeros(f["dimension"])
                 picked = self.table(f)[rows]
@@ -203,7 +209,11 @@ class Oracle:
     def retrieval_score(self, query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         match self.manifest["retrieval"]["metric"]:
             case "cosine":
-                return vectors @ query / np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(query), 1e-12)
+                return (
+                    vectors
+                    @ query
+                    / np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(query), 1e-12)
+                )
             case "l2":
                 return -((vectors - query) ** 2).sum(1)
         return vectors @ query
@@ -213,11 +223,22 @@ class Oracle:
         start = s["window_block"] * math.ceil(max(0, len(events) - s["max_events"]) / s["window_block"])
         return events[start:]
 
-    def hstu(self, events: list[Any], now: float, candidates: list[int]) -> tuple[np.ndarray, np.ndarray | None]:
-        """History rows `[len, D]` and candidate rows `[m, D]` (None without a target head), one candidate at a time."""
+    def hstu(
+        self, events: list[Any], now: float, candidates: list[int]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """History rows `[len, D]` and candidate rows `[m, D]` (None without a target head), one candidate at
+        a time.
+        """
         s, d = self.manifest["sequence"], self.manifest["sequence"]["dimension"]
-        table, position = self.tensor("sequence.item_embedding.weight"), self.tensor("sequence.position_embedding.weight")
-        action = self.tensor("sequence.action_embedding.weight") if "sequence.action_embedding.weight" in self.raw else None
+        table, position = (
+            self.tensor("sequence.item_embedding.weight"),
+            self.tensor("sequence.position_embedding.weight"),
+        )
+        action = (
+            self.tensor("sequence.action_embedding.weight")
+            if "sequence.action_embedding.weight" in self.raw
+            else None
+        )
         size = len(events)
         tokens = np.stack([math.sqrt(d) * table[row] + position[i] for i, (row, _, _) in enumerate(events)])
         if action is not None:
@@ -256,7 +277,11 @@ class Oracle:
                 scores = np.where(distance >= 0, silu(q[:, a] @ k[:, a].T + bias) / n, 0)
                 outputs.append(scores @ v[:, b])
             o = np.concatenate(outputs, 1)
-            x = (u * layer_norm(o, 1e-6)) @ self.tensor(p + "output.weight").T + self.tensor(p + "output.bias") + x
+            x = (
+                (u * layer_norm(o, 1e-6)) @ self.tensor(p + "output.weight").T
+                + self.tensor(p + "output.bias")
+                + x
+            )
         return x
 
     def sasrec(self, events: list[Any]) -> np.ndarray:
@@ -264,7 +289,10 @@ class Oracle:
         s, d = self.manifest["sequence"], self.manifest["sequence"]["dimension"]
         slots, size, heads = s["max_events"], len(events), s["heads"]
         pads = slots - size
-        table, position = self.tensor("sequence.item_embedding.weight"), self.tensor("sequence.position_embedding.weight")
+        table, position = (
+            self.tensor("sequence.item_embedding.weight"),
+            self.tensor("sequence.position_embedding.weight"),
+        )
         x = np.zeros((slots, d))
         x[pads:] = math.sqrt(d) * table[[row for row, _, _ in events]] + position[pads + 1 : slots + 1]
         keep = np.arange(slots) >= pads
@@ -277,14 +305,20 @@ class Oracle:
 
         def attention(p: str, query: np.ndarray, other: np.ndarray) -> np.ndarray:
             w, b = self.tensor(p + "attention.in_proj_weight"), self.tensor(p + "attention.in_proj_bias")
-            q, k, v = query @ w[:d].T + b[:d], other @ w[d : 2 * d].T + b[d : 2 * d], other @ w[2 * d :].T + b[2 * d :]
+            q, k, v = (
+                query @ w[:d].T + b[:d],
+                other @ w[d : 2 * d].T + b[d : 2 * d],
+                other @ w[2 * d :].T + b[2 * d :],
+            )
             outputs, size_head = [], d // heads
             for head in range(heads):
                 part = slice(head * size_head, (head + 1) * size_head)
                 scores = np.where(visible, q[:, part] @ k[:, part].T / math.sqrt(size_head), -np.inf)
                 weights = np.exp(scores - scores.max(1, keepdims=True))
                 outputs.append(weights / weights.sum(1, keepdims=True) @ v[:, part])
-            return np.concatenate(outputs, 1) @ self.tensor(p + "attention.out_proj.weight").T + self.tensor(p + "attention.out_proj.bias")
+            return np.concatenate(outputs, 1) @ self.tensor(p + "attention.out_proj.weight").T + self.tensor(
+                p + "attention.out_proj.bias"
+            )
 
         def ffn(p: str, z: np.ndarray) -> np.ndarray:
             inner = np.maximum(z @ self.tensor(p + "ffn.0.weight").T + self.tensor(p + "ffn.0.bias"), 0)
@@ -330,9 +364,13 @@ class Oracle:
                 picked = picked / np.maximum(np.linalg.norm(picked, axis=1, keepdims=True), 1e-6)
             result["sequence.dot"] = picked @ e
         if targets is not None:
-            vector = layer_norm(targets, 1e-6) * self.tensor("sequence.target.norm.weight") + self.tensor("sequence.target.norm.bias")
+            vector = layer_norm(targets, 1e-6) * self.tensor("sequence.target.norm.weight") + self.tensor(
+                "sequence.target.norm.bias"
+            )
             result["sequence.vector"] = vector
-            result["sequence.score"] = vector @ self.tensor("sequence.target.weight")[0] + self.tensor("sequence.target.bias")[0]
+            result["sequence.score"] = (
+                vector @ self.tensor("sequence.target.weight")[0] + self.tensor("sequence.target.bias")[0]
+            )
         return result
 
     def ranker_logits(self, x0: np.ndarray) -> np.ndarray:
@@ -346,7 +384,9 @@ class Oracle:
             x = x0 * (product + self.tensor(p + "bias")) + x
         deep = x if r["structure"] == "stacked" else x0
         for i in range(len(r["deep"])):
-            deep = ACTIVATIONS[r["activation"]](deep @ self.tensor(f"ranker.deep.{i}.weight").T + self.tensor(f"ranker.deep.{i}.bias"))
+            deep = ACTIVATIONS[r["activation"]](
+                deep @ self.tensor(f"ranker.deep.{i}.weight").T + self.tensor(f"ranker.deep.{i}.bias")
+            )
         top = deep if r["structure"] == "stacked" else np.concatenate([x, deep], -1)
         return top @ self.tensor("ranker.head.weight").T + self.tensor("ranker.head.bias")
 
@@ -385,16 +425,25 @@ class Oracle:
             vectors = self.tensor("item.vector")[rows]
             result["tower.user_vector"] = user
             result["tower.score"] = self.retrieval_score(user, vectors)
-            per_item |= {"tower.score": result["tower.score"], "tower.item_vector": vectors,
-                         "tower.user_vector": np.broadcast_to(user, vectors.shape)}
+            per_item |= {
+                "tower.score": result["tower.score"],
+                "tower.item_vector": vectors,
+                "tower.user_vector": np.broadcast_to(user, vectors.shape),
+            }
         if "sequence" in self.manifest:
             result |= self.sequence_stages(request, rows)
-            per_item |= {k: result[k] for k in ("sequence.dot", "sequence.score", "sequence.vector") if k in result}
+            per_item |= {
+                k: result[k] for k in ("sequence.dot", "sequence.score", "sequence.vector") if k in result
+            }
         if "ranker" in self.manifest:
             x0 = []
             for i, candidate in enumerate(request["candidates"]):
                 own = {name: values[i] for name, values in per_item.items()}
-                x0.append(np.concatenate([self.encode(n, request, candidate, own) for n in self.manifest["ranker"]["inputs"]]))
+                x0.append(
+                    np.concatenate(
+                        [self.encode(n, request, candidate, own) for n in self.manifest["ranker"]["inputs"]]
+                    )
+                )
             result["ranker.features"] = np.stack(x0)
             result["ranker.logits"] = self.ranker_logits(result["ranker.features"])
             result["ranker.probabilities"] = self.probabilities(result["ranker.logits"])

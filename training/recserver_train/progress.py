@@ -33,7 +33,8 @@ def track(steps: Iterable[T], label: str, total: int) -> Iterator[T]:
 
 
 class Clock:
-    """A budget of `seconds` from now on: by the wall, or as processor time over all cores of a busy machine."""
+    """A budget of `seconds` from now on: by the wall, or as processor time over all cores of a busy machine.
+    """
 
     def __init__(self, seconds: float, processor: bool = False) -> None:
         self.seconds, self.processor = seconds, processor

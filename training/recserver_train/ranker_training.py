@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from .dcn import Params, RankerConfig, calibrated, fit_isotonic, fit_platt, init_ranker, ranker_logits
-from .features import Feature, embed
+from .features import embed
 from .losses import binary_cross_entropy
 from .metrics import auc, expected_calibration_error, log_loss
 from .progress import say, track
@@ -57,7 +57,11 @@ def standardise(config: RankerConfig, sample: Encoded) -> RankerConfig:
         if f.encode == "stage":
             values = sample[f.name]
             values = values[np.abs(values).reshape(len(values), -1).sum(1) > 0]
-            options = {**f.options, "mean": round(float(values.mean()), 6), "std": round(float(values.std()) or 1.0, 6)}
+            options = {
+                **f.options,
+                "mean": round(float(values.mean()), 6),
+                "std": round(float(values.std()) or 1.0, 6),
+            }
             f = replace(f, options=options)
         inputs.append(f)
     return replace(config, inputs=inputs)
@@ -86,18 +90,33 @@ def ndcg_of_first(scores: np.ndarray) -> float:
 
 
 def train_ranker(
-    stages: Stages, config: RankerConfig, frozen: dict[str, Any], train: Moments, valid: Moments, seed: int,
-    epochs: int = 6, batch: int = 128, learning_rate: float = 1e-3, decay: float = 1e-2,
+    stages: Stages,
+    config: RankerConfig,
+    frozen: dict[str, Any],
+    train: Moments,
+    valid: Moments,
+    seed: int,
+    epochs: int = 6,
+    batch: int = 128,
+    learning_rate: float = 1e-3,
+    decay: float = 1e-2,
 ) -> tuple[RankerConfig, Params, list[dict[str, Any]], dict[str, Any]]:
     """Returns configuration, parameters, tasks with calibration, and metrics of the held-out slice.
 
-    It starts from the sequence model's own order and keeps the epoch that ranks the held-out slice best. Tables in
-    `frozen` (the towers') are not trained.
+    It starts from the sequence model's own order and keeps the epoch that ranks the held-out slice best.
+    Tables in `frozen` (the towers') are not trained.
     """
     rng = np.random.default_rng(seed)
     log = stages.log
-    dimensions = {"tower.score": 1, "tower.user_vector": stages.vectors.shape[1], "tower.item_vector": stages.vectors.shape[1],
-                  "sequence.dot": 1, "sequence.score": 1, "sequence.vector": stages.sequence.dimension, "item.popularity": 1}
+    dimensions = {
+        "tower.score": 1,
+        "tower.user_vector": stages.vectors.shape[1],
+        "tower.item_vector": stages.vectors.shape[1],
+        "sequence.dot": 1,
+        "sequence.score": 1,
+        "sequence.vector": stages.sequence.dimension,
+        "item.popularity": 1,
+    }
     config = replace(config, widths=feature_widths(config.inputs, dimensions))
     inputs = RankerInputs(stages, config.inputs)
     data, order = collect(stages, inputs, train, NEGATIVES, rng, "ranker examples")
@@ -109,7 +128,9 @@ def train_ranker(
     params["tables"] = own
     dot = next(f for f in config.inputs if f.options.get("stage") == "sequence.dot")
     weight = dot.options["std"] / stages.sequence.temperature
-    params["head"]["weight"] = params["head"]["weight"].at[0].set(0).at[0, config.column(dot.name)].set(weight)
+    params["head"]["weight"] = (
+        params["head"]["weight"].at[0].set(0).at[0, config.column(dot.name)].set(weight)
+    )
     params["head"]["bias"] = params["head"]["bias"].at[0].set(-3.0)
     users = next((f.name for f in config.inputs if f.source == "user_id"), None)
 
@@ -159,11 +180,15 @@ def train_ranker(
             index += 1
         logits_now = predict(params)
         quality = ndcg_of_first(logits_now[..., 0])
-        say(f"ranker: epoch {epoch + 1} of {epochs}, loss {total / steps:.4f}, NDCG@10 among 100 {quality:.4f}")
+        say(
+            f"ranker: epoch {epoch + 1} of {epochs}, loss {total / steps:.4f}, NDCG@10 {quality:.4f}"
+        )
         if quality > best or kept is None:
             best, kept, logits = quality, params, logits_now
     liked = log.liked[valid.events[held_order]] if log.liked is not None else None
-    by_time = np.argsort(valid.events[held_order] if log.times is None else log.times[valid.events[held_order]])
+    by_time = np.argsort(
+        valid.events[held_order] if log.times is None else log.times[valid.events[held_order]]
+    )
     tasks, metrics = calibrate(config, logits, liked, by_time)
     return config, kept, tasks, metrics
 
@@ -171,7 +196,9 @@ def train_ranker(
 def calibrate(
     config: RankerConfig, logits: np.ndarray, liked: np.ndarray | None, by_time: np.ndarray
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Fits each task's calibration on the earlier half of the held-out slice; AUC, LogLoss and ECE on the later."""
+    """Fits each task's calibration on the earlier half of the held-out slice; AUC, LogLoss and ECE on the
+    later.
+    """
     early, late = np.array_split(by_time, 2)
     tasks, metrics = [], {}
     for index, name in enumerate(config.tasks):
@@ -187,7 +214,10 @@ def calibrate(
             a, b = fit_platt(z[early].ravel(), y[early].ravel())
             calibration = {"kind": "platt", "a": a, "b": b}
         p, truth = calibrated(z[late].ravel(), calibration), y[late].ravel()
-        metrics[name] = {"auc": auc(z[late].ravel(), truth), "log_loss": log_loss(p, truth),
-                         "ece": expected_calibration_error(p, truth)}
+        metrics[name] = {
+            "auc": auc(z[late].ravel(), truth),
+            "log_loss": log_loss(p, truth),
+            "ece": expected_calibration_error(p, truth),
+        }
         tasks.append({"name": name, "calibration": calibration})
     return tasks, metrics

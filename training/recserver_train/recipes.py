@@ -12,7 +12,9 @@ from .towers import TowerConfig
 
 @dataclass
 class Recipe:
-    """Everything `build` needs besides the log. Epochs are limits; `minutes` shortens the training by the clock."""
+    """Everything `build` needs besides the log. Epochs are limits; `minutes` shortens the training by the
+    clock.
+    """
 
     model_version: str
     split: Split
@@ -56,7 +58,12 @@ def user_row(dimension: int) -> Feature:
 
 
 def recent(name: str, dimension: int, last: int, actions: list[str] | None = None) -> Feature:
-    options: dict[str, Any] = {"table": "item.vector", "dimension": dimension, "last": last, "pooling": "mean"}
+    options: dict[str, Any] = {
+        "table": "item.vector",
+        "dimension": dimension,
+        "last": last,
+        "pooling": "mean",
+    }
     return Feature(name, "history", "pool", options | ({"actions": actions} if actions else {}))
 
 
@@ -64,79 +71,201 @@ def stage(name: str, value: str) -> Feature:
     return Feature(name, "stage", "stage", {"stage": value})
 
 
-STAGES = [stage("tower_score", "tower.score"), stage("sequence_dot", "sequence.dot"), stage("sequence_score", "sequence.score"),
-          stage("sequence_vector", "sequence.vector"), stage("popularity", "item.popularity")]
+STAGES = [
+    stage("tower_score", "tower.score"),
+    stage("sequence_dot", "sequence.dot"),
+    stage("sequence_score", "sequence.score"),
+    stage("sequence_vector", "sequence.vector"),
+    stage("popularity", "item.popularity"),
+]
 
 
 def genres(log: InteractionLog, dimension: int = 8) -> Feature:
-    return Feature("genres", "item", "vocabulary", {"vocabulary": words(log, "item", "genres"), "dimension": dimension,
-                                                   "pooling": "mean"})
+    return Feature(
+        "genres",
+        "item",
+        "vocabulary",
+        {"vocabulary": words(log, "item", "genres"), "dimension": dimension, "pooling": "mean"},
+    )
 
 
 def demo(log: InteractionLog) -> Recipe:
     """Small and made again byte for byte by its seed: epochs, never the clock."""
     d = 32
     age = Feature("age", "user", "bins", {"boundaries": [18, 25, 32, 40, 50, 65], "dimension": 4})
-    language = Feature("viewer_language", "user", "vocabulary",
-                       {"key": "language", "vocabulary": words(log, "user", "language"), "dimension": 4})
-    daypart = Feature("daypart", "context", "vocabulary", {"vocabulary": words(log, "context", "daypart"), "dimension": 4})
-    tower = [user_row(8), age, language, daypart, recent("recent", d, 30), recent("recent_liked", d, 20, ["like"])]
-    ranker = [*tower[:5], genres(log, 6), squash_feature("year", "item", "identity", numbers(log, "year")),
-              Feature("studio", "item", "hash", {"buckets": 64, "dimension": 4}),
-              Feature("item_language", "item", "vocabulary",
-                      {"key": "language", "vocabulary": words(log, "item", "language"), "dimension": 4}), *STAGES]
+    language = Feature(
+        "viewer_language",
+        "user",
+        "vocabulary",
+        {"key": "language", "vocabulary": words(log, "user", "language"), "dimension": 4},
+    )
+    daypart = Feature(
+        "daypart", "context", "vocabulary", {"vocabulary": words(log, "context", "daypart"), "dimension": 4}
+    )
+    tower = [
+        user_row(8),
+        age,
+        language,
+        daypart,
+        recent("recent", d, 30),
+        recent("recent_liked", d, 20, ["like"]),
+    ]
+    ranker = [
+        *tower[:5],
+        genres(log, 6),
+        squash_feature("year", "item", "identity", numbers(log, "year")),
+        Feature("studio", "item", "hash", {"buckets": 64, "dimension": 4}),
+        Feature(
+            "item_language",
+            "item",
+            "vocabulary",
+            {"key": "language", "vocabulary": words(log, "item", "language"), "dimension": 4},
+        ),
+        *STAGES,
+    ]
     return Recipe(
-        model_version="demo-1", split=split_by_time(log, 0.85, 0.93), tower=TowerConfig(tower, dimension=d, hidden=64),
-        sequence=SequenceConfig(dimension=d, layers=2, heads=2, qk_dimension=16, value_dimension=16, max_events=64,
-                                window_block=16, actions=tuple(log.action_names), time_bias=True),
+        model_version="demo-1",
+        split=split_by_time(log, 0.85, 0.93),
+        tower=TowerConfig(tower, dimension=d, hidden=64),
+        sequence=SequenceConfig(
+            dimension=d,
+            layers=2,
+            heads=2,
+            qk_dimension=16,
+            value_dimension=16,
+            max_events=64,
+            window_block=16,
+            actions=tuple(log.action_names),
+            time_bias=True,
+        ),
         ranker=RankerConfig(ranker, ["watch", "like"], structure="parallel", cross_layers=2, deep=(64, 32)),
-        retrieval={"metric": "inner_product", "dimension": d, "candidates": 500, "shortlist_factor": 4,
-                   "index": {"kind": "ivfpq", "lists": 128, "subquantizers": 16, "bits": 8, "probes": 16},
-                   "sources": {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30}},
+        retrieval={
+            "metric": "inner_product",
+            "dimension": d,
+            "candidates": 500,
+            "shortlist_factor": 4,
+            "index": {"kind": "ivfpq", "lists": 128, "subquantizers": 16, "bits": 8, "probes": 16},
+            "sources": {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30},
+        },
         value={"form": "power", "weights": {"watch": 1.0, "like": 0.2}},
-        attribute_groups=["genres", "language"], decade_of="year",
+        attribute_groups=["genres", "language"],
+        decade_of="year",
         precision={"item": "I8", "sequence": "I8", "feature": "F16", "weight": "F16"},
-        tower_epochs=3, sequence_epochs=7, ranker_epochs=4, ranker_examples=16_000, learning_rate=2e-3, evaluated_users=2000)
+        tower_epochs=3,
+        sequence_epochs=7,
+        ranker_epochs=4,
+        ranker_examples=16_000,
+        learning_rate=2e-3,
+        evaluated_users=2000,
+    )
 
 
 def movielens_100k(log: InteractionLog, minutes: float | None, quick: bool) -> Recipe:
     d = 32
     gender = Feature("gender", "user", "vocabulary", {"vocabulary": ["F", "M"], "dimension": 4})
     age = Feature("age", "user", "bins", {"boundaries": [18, 25, 35, 45, 50, 56], "dimension": 4})
-    occupation = Feature("occupation", "user", "vocabulary", {"vocabulary": words(log, "user", "occupation"), "dimension": 4})
-    tower = [user_row(16), gender, age, occupation, recent("recent", d, 50), recent("recent_liked", d, 50, ["like"])]
-    ranker = [*tower, genres(log), squash_feature("year", "item", "identity", numbers(log, "year")),
-              Feature("item_row", "item_id", "row", {"dimension": 8}), *STAGES]
+    occupation = Feature(
+        "occupation", "user", "vocabulary", {"vocabulary": words(log, "user", "occupation"), "dimension": 4}
+    )
+    tower = [
+        user_row(16),
+        gender,
+        age,
+        occupation,
+        recent("recent", d, 50),
+        recent("recent_liked", d, 50, ["like"]),
+    ]
+    ranker = [
+        *tower,
+        genres(log),
+        squash_feature("year", "item", "identity", numbers(log, "year")),
+        Feature("item_row", "item_id", "row", {"dimension": 8}),
+        *STAGES,
+    ]
     return Recipe(
-        model_version="ml-100k-1", split=split_by_time(log), tower=TowerConfig(tower, dimension=d),
-        sequence=SequenceConfig(dimension=48, layers=2, heads=2, qk_dimension=24, value_dimension=24, max_events=200,
-                                window_block=32, actions=tuple(log.action_names), time_bias=True, dropout=0.3),
-        ranker=RankerConfig(ranker, ["watch", "like"], structure="parallel", cross_layers=2, cross_rank=32, deep=(128, 64)),
-        retrieval={"metric": "inner_product", "dimension": d, "candidates": 300, "shortlist_factor": 4, "index": {"kind": "flat"},
-                   "sources": {"tower": 200, "sequence": 200, "item_to_item": 60, "popular": 30}},
+        model_version="ml-100k-1",
+        split=split_by_time(log),
+        tower=TowerConfig(tower, dimension=d),
+        sequence=SequenceConfig(
+            dimension=48,
+            layers=2,
+            heads=2,
+            qk_dimension=24,
+            value_dimension=24,
+            max_events=200,
+            window_block=32,
+            actions=tuple(log.action_names),
+            time_bias=True,
+            dropout=0.3,
+        ),
+        ranker=RankerConfig(
+            ranker, ["watch", "like"], structure="parallel", cross_layers=2, cross_rank=32, deep=(128, 64)
+        ),
+        retrieval={
+            "metric": "inner_product",
+            "dimension": d,
+            "candidates": 300,
+            "shortlist_factor": 4,
+            "index": {"kind": "flat"},
+            "sources": {"tower": 200, "sequence": 200, "item_to_item": 60, "popular": 30},
+        },
         value={"form": "log", "weights": {"watch": 1.0, "like": 0.1}},
-        attribute_groups=["genres"], decade_of="year",
+        attribute_groups=["genres"],
+        decade_of="year",
         precision={"item": "F16", "sequence": "F16", "feature": "F16", "weight": "F32"},
-        tower_epochs=5 if quick else 10, sequence_epochs=12 if quick else 30, ranker_epochs=4, minutes=minutes,
-        ranker_examples=10_000, target_weight=0.5)
+        tower_epochs=5 if quick else 10,
+        sequence_epochs=12 if quick else 30,
+        ranker_epochs=4,
+        minutes=minutes,
+        ranker_examples=10_000,
+        target_weight=0.5,
+    )
 
 
 def movielens_1m(log: InteractionLog, minutes: float | None, quick: bool) -> Recipe:
     d = 48
     gender = Feature("gender", "user", "vocabulary", {"vocabulary": ["F", "M"], "dimension": 4})
     age = Feature("age", "user", "bins", {"boundaries": [18, 25, 35, 45, 50, 56], "dimension": 4})
-    occupation = Feature("occupation", "user", "vocabulary", {"vocabulary": [str(i) for i in range(21)], "dimension": 4})
+    occupation = Feature(
+        "occupation", "user", "vocabulary", {"vocabulary": [str(i) for i in range(21)], "dimension": 4}
+    )
     tower = [user_row(16), gender, age, occupation, recent("recent", d, 20), recent("recent_long", d, 200)]
-    ranker = [*tower[:5], genres(log), squash_feature("year", "item", "identity", numbers(log, "year")),
-              Feature("item_row", "item_id", "row", {"dimension": 8}), *STAGES]
+    ranker = [
+        *tower[:5],
+        genres(log),
+        squash_feature("year", "item", "identity", numbers(log, "year")),
+        Feature("item_row", "item_id", "row", {"dimension": 8}),
+        *STAGES,
+    ]
     return Recipe(
-        model_version="ml-1m-1", split=split_by_order(log), tower=TowerConfig(tower, dimension=d),
-        sequence=SequenceConfig(dimension=64, layers=2, heads=2, qk_dimension=32, value_dimension=32, max_events=200,
-                                window_block=32, actions=tuple(log.action_names)),
+        model_version="ml-1m-1",
+        split=split_by_order(log),
+        tower=TowerConfig(tower, dimension=d),
+        sequence=SequenceConfig(
+            dimension=64,
+            layers=2,
+            heads=2,
+            qk_dimension=32,
+            value_dimension=32,
+            max_events=200,
+            window_block=32,
+            actions=tuple(log.action_names),
+        ),
         ranker=RankerConfig(ranker, ["watch"], structure="parallel", cross_layers=2, deep=(128, 64)),
-        retrieval={"metric": "inner_product", "dimension": d, "candidates": 500, "shortlist_factor": 4, "index": {"kind": "flat"},
-                   "sources": {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30}},
+        retrieval={
+            "metric": "inner_product",
+            "dimension": d,
+            "candidates": 500,
+            "shortlist_factor": 4,
+            "index": {"kind": "flat"},
+            "sources": {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30},
+        },
         value={"form": "linear", "weights": {"watch": 1.0}},
-        attribute_groups=["genres"], decade_of="year",
+        attribute_groups=["genres"],
+        decade_of="year",
         precision={"item": "F16", "sequence": "F16", "feature": "F16", "weight": "F32"},
-        tower_epochs=2, sequence_epochs=100, ranker_epochs=4, minutes=6 if quick else minutes or 30)
+        tower_epochs=2,
+        sequence_epochs=100,
+        ranker_epochs=4,
+        minutes=6 if quick else minutes or 30,
+    )

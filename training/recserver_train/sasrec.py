@@ -28,8 +28,13 @@ class SASRecConfig:
 
     def manifest(self) -> dict[str, Any]:
         keys = ("dimension", "layers", "heads", "max_events", "window_block", "variant", "attend_pads")
-        return {"family": "sasrec", **{k: getattr(self, k) for k in keys}, "actions": ["unknown"],
-                "dot": {"normalize": "l2", "temperature": self.temperature}, "target": False}
+        return {
+            "family": "sasrec",
+            **{k: getattr(self, k) for k in keys},
+            "actions": ["unknown"],
+            "dot": {"normalize": "l2", "temperature": self.temperature},
+            "target": False,
+        }
 
 
 def init_sasrec(config: SASRecConfig, key: jax.Array, items: int) -> Params:
@@ -40,22 +45,35 @@ def init_sasrec(config: SASRecConfig, key: jax.Array, items: int) -> Params:
     def matrix(rows: int) -> jnp.ndarray:
         return jax.random.normal(next(keys), (rows, d)) * np.sqrt(2 / (rows + d))
 
-    params: Params = {"item_embedding.weight": 0.02 * jax.random.normal(next(keys), (items, d)),
-                      "position_embedding.weight": 0.02 * jax.random.normal(next(keys), (config.max_events + 1, d)),
-                      "final_norm.weight": jnp.ones(d), "final_norm.bias": jnp.zeros(d)}
+    params: Params = {
+        "item_embedding.weight": 0.02 * jax.random.normal(next(keys), (items, d)),
+        "position_embedding.weight": 0.02 * jax.random.normal(next(keys), (config.max_events + 1, d)),
+        "final_norm.weight": jnp.ones(d),
+        "final_norm.bias": jnp.zeros(d),
+    }
     for layer in range(config.layers):
         p = f"layers.{layer}."
-        params |= {p + "attention.in_proj_weight": matrix(3 * d), p + "attention.in_proj_bias": jnp.zeros(3 * d),
-                   p + "attention.out_proj.weight": matrix(d), p + "attention.out_proj.bias": jnp.zeros(d),
-                   p + "ffn.0.weight": matrix(d), p + "ffn.0.bias": jnp.zeros(d),
-                   p + "ffn.1.weight": matrix(d), p + "ffn.1.bias": jnp.zeros(d)}
+        params |= {
+            p + "attention.in_proj_weight": matrix(3 * d),
+            p + "attention.in_proj_bias": jnp.zeros(3 * d),
+            p + "attention.out_proj.weight": matrix(d),
+            p + "attention.out_proj.bias": jnp.zeros(d),
+            p + "ffn.0.weight": matrix(d),
+            p + "ffn.0.bias": jnp.zeros(d),
+            p + "ffn.1.weight": matrix(d),
+            p + "ffn.1.bias": jnp.zeros(d),
+        }
         for norm in ("attention_norm", "ffn_norm"):
             params |= {p + norm + ".weight": jnp.ones(d), p + norm + ".bias": jnp.zeros(d)}
     return params
 
 
 def sasrec_rows(
-    params: Params, config: SASRecConfig, items: jnp.ndarray, counts: jnp.ndarray, key: jax.Array | None = None
+    params: Params,
+    config: SASRecConfig,
+    items: jnp.ndarray,
+    counts: jnp.ndarray,
+    key: jax.Array | None = None,
 ) -> jnp.ndarray:
     """Rows `[b, N, D]` after the final norm; `items` `[b, N]` hold `counts` events at the right end."""
     slots, d, h = config.max_events, config.dimension, config.heads
@@ -64,7 +82,10 @@ def sasrec_rows(
     visible = jnp.tril(jnp.ones((slots, slots), bool))[None]
     if not config.attend_pads:
         visible = visible & (keep[:, None, :] | jnp.eye(slots, dtype=bool))
-    x = np.sqrt(d) * params["item_embedding.weight"][items] + params["position_embedding.weight"][1 : slots + 1]
+    x = (
+        np.sqrt(d) * params["item_embedding.weight"][items]
+        + params["position_embedding.weight"][1 : slots + 1]
+    )
     x = dropped(x, config.dropout, keys[-1])
 
     def norm(name: str, value: jnp.ndarray) -> jnp.ndarray:
@@ -72,7 +93,10 @@ def sasrec_rows(
 
     def attention(p: str, query: jnp.ndarray, other: jnp.ndarray) -> jnp.ndarray:
         w, b = params[p + "attention.in_proj_weight"], params[p + "attention.in_proj_bias"]
-        parts = [value @ w[i * d : (i + 1) * d].T + b[i * d : (i + 1) * d] for i, value in enumerate((query, other, other))]
+        parts = [
+            value @ w[i * d : (i + 1) * d].T + b[i * d : (i + 1) * d]
+            for i, value in enumerate((query, other, other))
+        ]
         q, k, v = (part.reshape(*part.shape[:2], h, d // h) for part in parts)
         scores = jnp.einsum("bihd,bjhd->bhij", q, k) / np.sqrt(d // h)
         weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -1e30), -1)

@@ -1,4 +1,5 @@
-"""Trains the sequence model: next-item full softmax on history rows and BCE through the target head, jointly."""
+"""Trains the sequence model: next-item full softmax on history rows and BCE through the target head, jointly.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,16 @@ import numpy as np
 import optax
 
 from .data import InteractionLog
-from .hstu import Params, SequenceConfig, candidate_rows, history_rows, init_sequence, item_table, target_head, time_buckets
+from .hstu import (
+    Params,
+    SequenceConfig,
+    candidate_rows,
+    history_rows,
+    init_sequence,
+    item_table,
+    target_head,
+    time_buckets,
+)
 from .losses import FULL_SOFTMAX_LIMIT, binary_cross_entropy, corrected_logq, full_softmax, unit
 from .progress import Clock, say, track
 
@@ -18,7 +28,9 @@ HARD, EASY, POOL = 4, 3, 512
 NEGATIVES = 2048
 
 
-def chunks(log: InteractionLog, ends: np.ndarray, window: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+def chunks(
+    log: InteractionLog, ends: np.ndarray, window: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
     """Event ranges of at most `window` + 1 events that together cover every user's events as targets once."""
     ranges = []
     for user in range(log.user_count):
@@ -38,7 +50,11 @@ def chunks(log: InteractionLog, ends: np.ndarray, window: int, rng: np.random.Ge
 
 
 def batches(
-    log: InteractionLog, ranges: list[tuple[int, int]], config: SequenceConfig, size: int, rng: np.random.Generator
+    log: InteractionLog,
+    ranges: list[tuple[int, int]],
+    config: SequenceConfig,
+    size: int,
+    rng: np.random.Generator,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Left-aligned batches of similar length, in random order; the last may hold empty sequences."""
     lengths = np.array([stop - begin - 1 for begin, stop in ranges])
@@ -64,12 +80,18 @@ def batches(
 
 
 def joint_loss(
-    params: Params, config: SequenceConfig, attributes: jnp.ndarray, batch: dict[str, jnp.ndarray], key: jax.Array,
-    target_weight: float, counts: jnp.ndarray | None = None,
+    params: Params,
+    config: SequenceConfig,
+    attributes: jnp.ndarray,
+    batch: dict[str, jnp.ndarray],
+    key: jax.Array,
+    target_weight: float,
+    counts: jnp.ndarray | None = None,
 ) -> jnp.ndarray:
     """Mean next-item cross entropy plus `target_weight` times the target head's mean BCE.
 
-    With `negatives` in the batch the cross entropy is sampled; `counts` `[I]` are how often each item is drawn.
+    With `negatives` in the batch the cross entropy is sampled; `counts` `[I]` are how often each item is
+    drawn.
     """
     keys = jax.random.split(key, 6)
     table = item_table(params, attributes)
@@ -83,7 +105,15 @@ def joint_loss(
     vectors, queries = unit(table), unit(rows)
     flat, targets = queries.reshape(-1, config.dimension), following.reshape(-1)
     if "negatives" in batch:
-        losses = corrected_logq(flat, vectors, targets, batch["negatives"], jnp.log(counts), jnp.log(counts.sum()), config.temperature)
+        losses = corrected_logq(
+            flat,
+            vectors,
+            targets,
+            batch["negatives"],
+            jnp.log(counts),
+            jnp.log(counts.sum()),
+            config.temperature,
+        )
     else:
         losses = full_softmax(flat, vectors, targets, config.temperature)
     next_item = (losses * valid.reshape(-1)).sum() / valid.sum()
@@ -101,14 +131,24 @@ def joint_loss(
     y = candidate_rows(params, config, table, kept, candidates, positions + 1, near, keys[4])
     _, scores = target_head(params, y)
     labels = jnp.zeros(candidates.shape).at[..., 0].set(1.0)
-    weight = valid[:, positions][..., None] * jnp.concatenate([jnp.ones_like(distinct[..., :1]), distinct], -1)
+    weight = valid[:, positions][..., None] * jnp.concatenate(
+        [jnp.ones_like(distinct[..., :1]), distinct], -1
+    )
     target = (binary_cross_entropy(scores, labels) * weight).sum() / jnp.maximum(weight.sum(), 1)
     return next_item + target_weight * target
 
 
 def train_sequence(
-    log: InteractionLog, ends: np.ndarray, config: SequenceConfig, attributes: np.ndarray, seed: int,
-    epochs: int, clock: Clock | None = None, batch: int = 32, learning_rate: float = 1e-3, target_weight: float = 0.5,
+    log: InteractionLog,
+    ends: np.ndarray,
+    config: SequenceConfig,
+    attributes: np.ndarray,
+    seed: int,
+    epochs: int,
+    clock: Clock | None = None,
+    batch: int = 32,
+    learning_rate: float = 1e-3,
+    target_weight: float = 0.5,
     softmax_limit: int = FULL_SOFTMAX_LIMIT,
 ) -> Params:
     """Trains for `epochs`, or until `clock` runs out; the learning rate warms up and decays with either."""
@@ -124,7 +164,9 @@ def train_sequence(
         shares = np.cumsum(counts / counts.sum())
 
     def step(params: Params, state: Any, rate: float, batch: Any, key: jax.Array) -> Any:
-        value, gradient = jax.value_and_grad(joint_loss)(params, config, matrix, batch, key, target_weight, jnp.asarray(counts))
+        value, gradient = jax.value_and_grad(joint_loss)(
+            params, config, matrix, batch, key, target_weight, jnp.asarray(counts)
+        )
         updates, state = optimiser.update(gradient, state)
         return jax.tree.map(lambda p, u: p - rate * u, params, updates), state, value
 
@@ -142,7 +184,9 @@ def train_sequence(
                     say(f"sequence: stopped by the clock in epoch {epoch + 1}")
                     return params
             if shares is not None:
-                data["negatives"] = np.minimum(np.searchsorted(shares, rng.random(NEGATIVES)), log.item_count - 1)
+                data["negatives"] = np.minimum(
+                    np.searchsorted(shares, rng.random(NEGATIVES)), log.item_count - 1
+                )
             rate = learning_rate * min(1, (index + 1) / 200) * (0.02 + 0.49 * (1 + np.cos(np.pi * done)))
             params, state, value = step(params, state, rate, data, jax.random.fold_in(key, index))
             index += 1

@@ -1,4 +1,6 @@
-"""The serving pipeline replayed over the log: query vectors, merged sources, and every stage the ranker reads."""
+"""The serving pipeline replayed over the log: query vectors, merged sources, and every stage the ranker
+reads.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,8 +44,15 @@ class Stages:
     """Trained towers and sequence model, answering as the server does (F32, exact retrieval)."""
 
     def __init__(
-        self, log: InteractionLog, tower: TowerConfig, tower_params: dict[str, Any], vectors: np.ndarray,
-        sequence: SequenceConfig, sequence_params: dict[str, Any], popularity: np.ndarray, retrieval: dict[str, Any],
+        self,
+        log: InteractionLog,
+        tower: TowerConfig,
+        tower_params: dict[str, Any],
+        vectors: np.ndarray,
+        sequence: SequenceConfig,
+        sequence_params: dict[str, Any],
+        popularity: np.ndarray,
+        retrieval: dict[str, Any],
     ) -> None:
         self.log, self.tower, self.sequence, self.retrieval = log, tower, sequence, retrieval
         self.vectors, self.popularity = vectors, popularity
@@ -67,17 +76,24 @@ class Stages:
         start = window_start(known, self.sequence)
         count = known - start
         quantum = max(16, self.sequence.max_events // 4)
-        slots = min(max(quantum, -(-int(count.max(initial=1)) // quantum) * quantum), self.sequence.max_events)
+        slots = min(
+            max(quantum, -(-int(count.max(initial=1)) // quantum) * quantum), self.sequence.max_events
+        )
         rows = (at.events - count)[:, None] + np.arange(slots)
         inside = np.arange(slots) < count[:, None]
         rows = np.where(inside, rows, 0)
-        result = {"items": np.where(inside, self.log.items[rows], 0), "count": count.astype(np.int32),
-                  "actions": np.where(inside, self.log.actions[rows], 0).astype(np.int32)}
+        result = {
+            "items": np.where(inside, self.log.items[rows], 0),
+            "count": count.astype(np.int32),
+            "actions": np.where(inside, self.log.actions[rows], 0).astype(np.int32),
+        }
         if self.sequence.time_bias and self.log.times is not None:
             first = self.log.times[at.events - count]
             now = self.log.times[at.events]
             times = np.where(inside, self.log.times[rows], now[:, None])
-            result["times"] = np.concatenate([times, now[:, None]], 1).astype(np.int64) - first[:, None].astype(np.int64)
+            result["times"] = np.concatenate([times, now[:, None]], 1).astype(np.int64) - first[
+                :, None
+            ].astype(np.int64)
             result["times"] = result["times"].astype(np.int32)
         return result
 
@@ -86,7 +102,9 @@ class Stages:
         if "times" in history:
             times = history["times"]
             buckets = time_buckets(times[:, 1:, None], times[:, None, :-1])
-        rows, kept = history_rows(params, self.sequence, params["item"], history["items"], history["actions"], buckets)
+        rows, kept = history_rows(
+            params, self.sequence, params["item"], history["items"], history["actions"], buckets
+        )
         last = jnp.take_along_axis(rows, jnp.maximum(history["count"] - 1, 0)[:, None, None], 1)[:, 0]
         return jnp.where(history["count"][:, None] > 0, unit(last), 0), kept
 
@@ -97,7 +115,9 @@ class Stages:
             times = history["times"]
             near = time_buckets(times[:, -1:], times[:, :-1])[:, None]
         lengths = history["count"][:, None]
-        y = candidate_rows(params, self.sequence, params["item"], kept, candidates[:, None], lengths, near)[:, 0]
+        y = candidate_rows(params, self.sequence, params["item"], kept, candidates[:, None], lengths, near)[
+            :, 0
+        ]
         vector, score = target_head(params, y)
         some = history["count"] > 0
         dot = jnp.einsum("bd,bcd->bc", last, unit(params["item"])[candidates])
@@ -119,7 +139,9 @@ class Stages:
             mask[i, self.log.items[event - count : event]] = True
         return mask
 
-    def retrieve(self, at: Moments, users: np.ndarray, last: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
+    def retrieve(
+        self, at: Moments, users: np.ndarray, last: np.ndarray, keep: np.ndarray | None = None
+    ) -> np.ndarray:
         """Candidate rows `[b, C]`, best rank in any source first; seen items never come."""
         sources, count = self.retrieval["sources"], self.retrieval["candidates"]
         blocked = self.seen(at)
@@ -140,8 +162,10 @@ class Stages:
         back = 3
         for step in range(1, back + 1):
             recent = self.log.items[np.maximum(at.events - step, 0)]
-            offer(np.where((at.known >= step)[:, None], self.vectors[recent] @ self.vectors.T, 0),
-                  sources["item_to_item"] // back)
+            offer(
+                np.where((at.known >= step)[:, None], self.vectors[recent] @ self.vectors.T, 0),
+                sources["item_to_item"] // back,
+            )
         best[blocked] = 2e9
         count = min(count, blocked.shape[1])
         top = np.argpartition(best, count - 1, axis=1)[:, :count]
@@ -161,10 +185,14 @@ class RankerInputs:
 
     def __init__(self, stages: Stages, features: list[Feature]) -> None:
         self.stages, self.features = stages, features
-        self.users = UserInputs(stages.log, [f for f in features if f.source not in ("item", "item_id", "stage")])
+        self.users = UserInputs(
+            stages.log, [f for f in features if f.source not in ("item", "item_id", "stage")]
+        )
         self.items = columns(features, "item", stages.log.item_attributes)
 
-    def at(self, at: Moments, candidates: np.ndarray, users: np.ndarray, sequence: tuple[np.ndarray, ...]) -> Encoded:
+    def at(
+        self, at: Moments, candidates: np.ndarray, users: np.ndarray, sequence: tuple[np.ndarray, ...]
+    ) -> Encoded:
         """Encoded inputs by feature name; stages are not standardised yet."""
         dot, score, vector = sequence
         vectors = self.stages.vectors

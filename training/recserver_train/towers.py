@@ -1,4 +1,6 @@
-"""The two towers: a user MLP over identity, pooled history and features; an item table plus attribute embeddings."""
+"""The two towers: a user MLP over identity, pooled history and features; an item table plus attribute
+embeddings.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,8 +50,14 @@ def init_towers(config: TowerConfig, key: jax.Array, users: int, items: int, att
         "item": 0.1 * jax.random.normal(next(keys), (items, d)),
         "attribute": 0.1 * jax.random.normal(next(keys), (attributes, d)),
         "layers": [
-            {"weight": jax.random.normal(next(keys), (config.hidden, width)) / np.sqrt(width), "bias": jnp.zeros(config.hidden)},
-            {"weight": jax.random.normal(next(keys), (d, config.hidden)) / np.sqrt(config.hidden), "bias": jnp.zeros(d)},
+            {
+                "weight": jax.random.normal(next(keys), (config.hidden, width)) / np.sqrt(width),
+                "bias": jnp.zeros(config.hidden),
+            },
+            {
+                "weight": jax.random.normal(next(keys), (d, config.hidden)) / np.sqrt(config.hidden),
+                "bias": jnp.zeros(d),
+            },
         ],
     }
 
@@ -81,8 +89,13 @@ def feature_widths(features: list[Feature], dimensions: dict[str, int]) -> dict[
     """Columns per feature; `dimensions` gives those of the stages."""
     widths = {}
     for f in features:
-        widths[f.name] = 2 if f.encode == "squash" else dimensions[f.options["stage"]] if f.encode == "stage" \
+        widths[f.name] = (
+            2
+            if f.encode == "squash"
+            else dimensions[f.options["stage"]]
+            if f.encode == "stage"
             else f.options["dimension"]
+        )
     return widths
 
 
@@ -131,7 +144,9 @@ class UserInputs:
         return result
 
 
-def drop_features(config: TowerConfig, encoded: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def drop_features(
+    config: TowerConfig, encoded: dict[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Sometimes hides identity (row 0) and features (missing), so that newcomers are served well."""
     result = dict(encoded)
     for f in config.inputs:
@@ -148,19 +163,28 @@ def drop_features(config: TowerConfig, encoded: dict[str, np.ndarray], rng: np.r
 
 
 def train_towers(
-    log: InteractionLog, split: Split, config: TowerConfig, attributes: np.ndarray, seed: int,
-    epochs: float, clock: Clock | None = None,
+    log: InteractionLog,
+    split: Split,
+    config: TowerConfig,
+    attributes: np.ndarray,
+    seed: int,
+    epochs: float,
+    clock: Clock | None = None,
 ) -> Params:
     """Trains both towers on next events up to `sequence_end`; stops when `clock` runs out.
 
     Full softmax below `config.full_softmax_limit` items, else sampled softmax with the corrected logQ.
     """
     rng = np.random.default_rng(seed)
-    params = init_towers(config, jax.random.key(seed), log.exported_users, log.item_count, attributes.shape[1])
+    params = init_towers(
+        config, jax.random.key(seed), log.exported_users, log.item_count, attributes.shape[1]
+    )
     inputs = UserInputs(log, config.inputs)
     event = np.arange(len(log.items))
     lengths = np.diff(log.offsets)
-    events = event[(event < np.repeat(split.sequence_end, lengths)) & (event >= np.repeat(log.offsets[:-1], lengths))]
+    events = event[
+        (event < np.repeat(split.sequence_end, lengths)) & (event >= np.repeat(log.offsets[:-1], lengths))
+    ]
     counts = np.bincount(log.items[events], minlength=log.item_count).astype(np.float64)
     log_counts = jnp.asarray(np.log(np.maximum(counts, 1)), jnp.float32)
     log_total = float(np.log(np.maximum(counts, 1).sum()))
@@ -170,11 +194,15 @@ def train_towers(
     state = optimiser.init(params)
     matrix = jnp.asarray(attributes)
 
-    def loss(params: Params, encoded: dict[str, jnp.ndarray], targets: jnp.ndarray, negatives: jnp.ndarray) -> jnp.ndarray:
+    def loss(
+        params: Params, encoded: dict[str, jnp.ndarray], targets: jnp.ndarray, negatives: jnp.ndarray
+    ) -> jnp.ndarray:
         vectors = item_vectors(params, matrix)
         queries = user_vectors(params, config, vectors, encoded)
         if sampled:
-            rows = corrected_logq(queries, vectors, targets, negatives, log_counts, log_total, config.temperature)
+            rows = corrected_logq(
+                queries, vectors, targets, negatives, log_counts, log_total, config.temperature
+            )
         else:
             rows = full_softmax(queries, vectors, targets, config.temperature)
         return rows.mean()
@@ -196,7 +224,11 @@ def train_towers(
         batch = rng.choice(events, config.batch)
         short = np.where(rng.random(config.batch) < 0.1, rng.integers(0, 6, config.batch), 1 << 30)
         encoded = drop_features(config, inputs.at(batch, short), rng)
-        negatives = np.minimum(np.searchsorted(shares, rng.random(config.negatives)), log.item_count - 1) if sampled else np.zeros(1, np.int32)
+        negatives = (
+            np.minimum(np.searchsorted(shares, rng.random(config.negatives)), log.item_count - 1)
+            if sampled
+            else np.zeros(1, np.int32)
+        )
         rate = config.learning_rate * (0.5 + 0.5 * np.cos(np.pi * done))
         params, state, value = step(params, state, rate, encoded, log.items[batch], negatives)
         average = float(value) if average is None else 0.98 * average + 0.02 * float(value)

@@ -36,8 +36,15 @@ class Conformance(unittest.TestCase):
     def test_sasrec_forward_equals_the_oracle(self) -> None:
         for bundle in (b for b in self.bundles if b.name.startswith("sasrec")):
             oracle, s = Oracle(bundle), CASES[bundle.name]["sequence"]
-            config = SASRecConfig(s["dimension"], s["layers"], s["heads"], s["max_events"], s["window_block"], s["variant"],
-                                  s["attend_pads"])
+            config = SASRecConfig(
+                s["dimension"],
+                s["layers"],
+                s["heads"],
+                s["max_events"],
+                s["window_block"],
+                s["variant"],
+                s["attend_pads"],
+            )
             names = init_sasrec(config, jax.random.key(0), 1)
             params = {name: jnp.asarray(oracle.tensor("sequence." + name), jnp.float32) for name in names}
             events = np.random.default_rng(3).integers(0, 120, 7)
@@ -48,7 +55,9 @@ class Conformance(unittest.TestCase):
 
     def test_goldens_vary(self) -> None:
         lines = [json.loads(line) for line in (self.bundles[3] / "golden.jsonl").read_text().splitlines()]
-        self.assertTrue(all({"history", "now", "candidates", "degrade"} <= set(line["request"]) for line in lines))
+        self.assertTrue(
+            all({"history", "now", "candidates", "degrade"} <= set(line["request"]) for line in lines)
+        )
         self.assertGreater(len({len(line["request"]["history"]) for line in lines}), 3)
 
 

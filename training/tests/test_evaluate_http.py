@@ -42,14 +42,27 @@ class EvaluateHTTP(unittest.TestCase):
     def test_replay(self) -> None:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        lines = [{"user_id": str(u), "history": [{"item_id": str(u)}], "target": str(u + 1 + u % 2), "now": 5,
-                  "two_tower": ["x"] * 10, "popular": ["y"] * 10, "pipeline": [str(u + 1 + i) for i in range(10)]} for u in range(40)]
+        lines = [
+            {
+                "user_id": str(u),
+                "history": [{"item_id": str(u)}],
+                "target": str(u + 1 + u % 2),
+                "now": 5,
+                "two_tower": ["x"] * 10,
+                "popular": ["y"] * 10,
+                "pipeline": [str(u + 1 + i) for i in range(10)],
+            }
+            for u in range(40)
+        ]
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "eval.jsonl"
                 path.write_text("\n".join(map(json.dumps, lines)))
                 url, out = f"http://127.0.0.1:{server.server_address[1]}", io.StringIO()
-                with mock.patch.object(sys, "argv", ["evaluate_http.py", url, str(path)]), contextlib.redirect_stdout(out):
+                with (
+                    mock.patch.object(sys, "argv", ["evaluate_http.py", url, str(path)]),
+                    contextlib.redirect_stdout(out),
+                ):
                     self.assertEqual(evaluate_http.main(), 0)
         finally:
             server.shutdown()
@@ -59,7 +72,9 @@ class EvaluateHTTP(unittest.TestCase):
         self.assertRegex(text, r"server +1\.0000 +0\.8155")
         self.assertRegex(text, r"two-tower +0\.0000 +0\.0000 +\+0\.\d+ … \+0\.\d+")
         self.assertIn("overlap@10 with the trainer's own pipeline: 1.0000", text)
-        self.assertTrue(all("two_tower" not in body and body["degrade"] == "never" for body in Answers.bodies))
+        self.assertTrue(
+            all("two_tower" not in body and body["degrade"] == "never" for body in Answers.bodies)
+        )
 
 
 if __name__ == "__main__":

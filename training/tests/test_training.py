@@ -36,11 +36,20 @@ class Losses(unittest.TestCase):
     def test_full_softmax_is_cross_entropy(self) -> None:
         logits = self.queries @ self.items.T / 0.1
         expected = jax.nn.logsumexp(logits, -1) - logits[jnp.arange(5), self.targets]
-        np.testing.assert_allclose(losses.full_softmax(self.queries, self.items, self.targets, 0.1), expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            losses.full_softmax(self.queries, self.items, self.targets, 0.1), expected, rtol=1e-5
+        )
 
     def sampled(self, queries: jnp.ndarray, negatives: np.ndarray) -> jnp.ndarray:
-        return losses.corrected_logq(queries, self.items, self.targets, jnp.asarray(negatives), jnp.log(self.counts),
-                                     float(np.log(self.counts.sum())), 0.2)
+        return losses.corrected_logq(
+            queries,
+            self.items,
+            self.targets,
+            jnp.asarray(negatives),
+            jnp.log(self.counts),
+            float(np.log(self.counts.sum())),
+            0.2,
+        )
 
     def test_sampled_softmax_has_the_gradient_of_the_full_one(self) -> None:
         draws = np.random.default_rng(4).choice(40, 60_000, p=self.counts / self.counts.sum())
@@ -53,25 +62,44 @@ class Losses(unittest.TestCase):
         for row, target in enumerate(np.asarray(self.targets)):
             clean = negatives[negatives != target]
             padded = np.concatenate([clean, [target, target]])
-            np.testing.assert_allclose(self.sampled(self.queries, padded)[row], self.sampled(self.queries, clean)[row], rtol=1e-5)
+            np.testing.assert_allclose(
+                self.sampled(self.queries, padded)[row], self.sampled(self.queries, clean)[row], rtol=1e-5
+            )
 
     def test_towers_train_with_either_loss(self) -> None:
         log = make_demo(3, films=400, viewers=20)
         for limit in (10, 10_000):
-            config = towers.TowerConfig([recipes.user_row(4), recipes.recent("recent", 8, 10)], dimension=8, hidden=8, batch=64,
-                                        negatives=64, full_softmax_limit=limit)
+            config = towers.TowerConfig(
+                [recipes.user_row(4), recipes.recent("recent", 8, 10)],
+                dimension=8,
+                hidden=8,
+                batch=64,
+                negatives=64,
+                full_softmax_limit=limit,
+            )
             config.widths = towers.feature_widths(config.inputs, {})
-            params = towers.train_towers(log, data.split_by_time(log), config, np.zeros((400, 0), np.float32), 1, 0.05)
+            params = towers.train_towers(
+                log, data.split_by_time(log), config, np.zeros((400, 0), np.float32), 1, 0.05
+            )
             self.assertTrue(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)))
 
     def test_sequence_model_trains_with_either_loss(self) -> None:
         log = make_demo(3, films=400, viewers=0)
-        config = hstu.SequenceConfig(dimension=8, layers=1, heads=1, qk_dimension=4, value_dimension=4, max_events=16,
-                                     actions=tuple(log.action_names), time_bias=True)
+        config = hstu.SequenceConfig(
+            dimension=8,
+            layers=1,
+            heads=1,
+            qk_dimension=4,
+            value_dimension=4,
+            max_events=16,
+            actions=tuple(log.action_names),
+            time_bias=True,
+        )
         ends = np.minimum(log.offsets[:-1] + 12, log.offsets[1:])
         for limit in (10, 10_000):
-            params = sequence_training.train_sequence(log, ends, config, np.zeros((400, 0), np.float32), 1, 1, batch=64,
-                                                      softmax_limit=limit)
+            params = sequence_training.train_sequence(
+                log, ends, config, np.zeros((400, 0), np.float32), 1, 1, batch=64, softmax_limit=limit
+            )
             self.assertTrue(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)))
 
     def test_unit_has_a_finite_gradient_at_zero(self) -> None:
@@ -118,7 +146,9 @@ class Rules(unittest.TestCase):
 
 class Isolation(unittest.TestCase):
     def test_candidates_do_not_see_each_other(self) -> None:
-        config = hstu.SequenceConfig(dimension=8, heads=2, qk_dimension=4, value_dimension=4, max_events=12, time_bias=True)
+        config = hstu.SequenceConfig(
+            dimension=8, heads=2, qk_dimension=4, value_dimension=4, max_events=12, time_bias=True
+        )
         params = hstu.init_sequence(config, jax.random.key(1), 30, 0)
         table = params["item"] * 20
         items = jnp.asarray(np.random.default_rng(1).integers(0, 30, (2, 6)))
@@ -143,7 +173,9 @@ class Written(unittest.TestCase):
         log = make_demo(9, films=400, viewers=60)
         recipe = recipes.demo(log)
         recipe.goldens = 25
-        recipe.sequence = replace(recipe.sequence, dimension=16, qk_dimension=8, value_dimension=8, max_events=24, window_block=8)
+        recipe.sequence = replace(
+            recipe.sequence, dimension=16, qk_dimension=8, value_dimension=8, max_events=24, window_block=8
+        )
         attributes = data.attribute_matrix(log, recipe.attribute_groups, recipe.decade_of)
         key = jax.random.key(2)
         tower = recipe.tower
@@ -155,15 +187,34 @@ class Written(unittest.TestCase):
         table = bundle.stored(np.asarray(hstu.item_table(sequence, jnp.asarray(attributes))) * 10, "I8")
         sequence = rounded({k: v for k, v in sequence.items() if k not in ("item", "attribute")}, "F16")
         popularity = np.log1p(data.item_counts(log, recipe.split)).astype(np.float32)
-        cls.stages = Stages(log, tower, trained, vectors, recipe.sequence, {**sequence, "item": jnp.asarray(table)}, popularity,
-                            recipe.retrieval)
+        cls.stages = Stages(
+            log,
+            tower,
+            trained,
+            vectors,
+            recipe.sequence,
+            {**sequence, "item": jnp.asarray(table)},
+            popularity,
+            recipe.retrieval,
+        )
         cls.at = moments(log, recipe.split.test[np.array([0, 3, 50, 170, 410, 430])])
         cls.candidates = np.random.default_rng(4).integers(0, 400, (6, 5)).astype(np.int32)
         users = cls.stages.user_vectors(cls.at)
         history, state = cls.stages.sequence_state(cls.at)
         scores = cls.stages.sequence_scores(history, state, cls.candidates)
-        config = replace(recipe.ranker, widths=towers.feature_widths(recipe.ranker.inputs, {
-            "tower.score": 1, "sequence.dot": 1, "sequence.score": 1, "sequence.vector": 16, "item.popularity": 1}))
+        config = replace(
+            recipe.ranker,
+            widths=towers.feature_widths(
+                recipe.ranker.inputs,
+                {
+                    "tower.score": 1,
+                    "sequence.dot": 1,
+                    "sequence.score": 1,
+                    "sequence.vector": 16,
+                    "item.popularity": 1,
+                },
+            ),
+        )
         encoded = RankerInputs(cls.stages, config.inputs).at(cls.at, cls.candidates, users, scores)
         encoded["candidates"] = cls.candidates
         config = standardise(config, encoded)
@@ -171,13 +222,34 @@ class Written(unittest.TestCase):
         ranker["tables"] = {k: v for k, v in ranker["tables"].items() if k not in trained["tables"]}
         ranker = rounded(ranker, "F16")
         x0 = assemble(config, {**trained["tables"], **ranker["tables"]}, encoded)
-        cls.expected = {"tower.user_vector": users, "sequence.dot": scores[0], "sequence.score": scores[1],
-                        "sequence.vector": scores[2], "ranker.features": np.asarray(x0),
-                        "ranker.logits": np.asarray(dcn.ranker_logits(ranker, config, x0))}
-        tasks = [{"name": "watch", "calibration": {"kind": "platt", "a": 1.2, "b": -0.1}},
-                 {"name": "like", "calibration": {"kind": "isotonic", "x": [0.2, 0.8], "y": [0.1, 0.9]}}]
-        write_bundle(log, recipe, cls.out, {"tower": trained, "vectors": vectors, "sequence": sequence, "table": table,
-                                            "ranker": ranker, "config": config, "tasks": tasks, "popularity": popularity}, {})
+        cls.expected = {
+            "tower.user_vector": users,
+            "sequence.dot": scores[0],
+            "sequence.score": scores[1],
+            "sequence.vector": scores[2],
+            "ranker.features": np.asarray(x0),
+            "ranker.logits": np.asarray(dcn.ranker_logits(ranker, config, x0)),
+        }
+        tasks = [
+            {"name": "watch", "calibration": {"kind": "platt", "a": 1.2, "b": -0.1}},
+            {"name": "like", "calibration": {"kind": "isotonic", "x": [0.2, 0.8], "y": [0.1, 0.9]}},
+        ]
+        write_bundle(
+            log,
+            recipe,
+            cls.out,
+            {
+                "tower": trained,
+                "vectors": vectors,
+                "sequence": sequence,
+                "table": table,
+                "ranker": ranker,
+                "config": config,
+                "tasks": tasks,
+                "popularity": popularity,
+            },
+            {},
+        )
         cls.log = log
 
     @classmethod
@@ -191,19 +263,29 @@ class Written(unittest.TestCase):
         oracle = Oracle(self.out)
         for i, (event, known) in enumerate(zip(self.at.events, self.at.known)):
             user = int(self.log.owner()[event])
-            request = {"history": history_before(self.log, int(event), int(known)), "now": moment(self.log, int(event)),
-                       "candidates": [{"item_id": self.log.item_ids[c]} for c in self.candidates[i]],
-                       "user": {a.name: a.values[user] for a in self.log.user_attributes if a.values[user] is not None},
-                       "context": {a.name: a.values[event] for a in self.log.context}}
+            request = {
+                "history": history_before(self.log, int(event), int(known)),
+                "now": moment(self.log, int(event)),
+                "candidates": [{"item_id": self.log.item_ids[c]} for c in self.candidates[i]],
+                "user": {
+                    a.name: a.values[user] for a in self.log.user_attributes if a.values[user] is not None
+                },
+                "context": {a.name: a.values[event] for a in self.log.context},
+            }
             if user < self.log.exported_users:
                 request["user_id"] = self.log.user_ids[user]
             actual = oracle.stages(request)
             for stage, values in self.expected.items():
                 scale = np.sqrt((actual[stage] ** 2).mean())
-                np.testing.assert_allclose(values[i], actual[stage], rtol=1e-3, atol=2e-4 * scale + 1e-6, err_msg=stage)
+                np.testing.assert_allclose(
+                    values[i], actual[stage], rtol=1e-3, atol=2e-4 * scale + 1e-6, err_msg=stage
+                )
 
     def test_histories_beyond_the_window_are_among_the_goldens(self) -> None:
-        lengths = [len(json.loads(line)["request"]["history"]) for line in (self.out / "golden.jsonl").read_text().splitlines()]
+        lengths = [
+            len(json.loads(line)["request"]["history"])
+            for line in (self.out / "golden.jsonl").read_text().splitlines()
+        ]
         self.assertGreater(max(lengths), 24)
 
     def test_a_changed_byte_is_found(self) -> None:
@@ -221,8 +303,13 @@ class Minimal(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             minimal_bundle.main(Path(folder))
             self.assertEqual(Checker(Path(folder)).run(), [])
-            stages = Oracle(Path(folder)).stages({"history": [{"item_id": "tide"}], "now": 0,
-                                                  "candidates": [{"item_id": "lighthouse"}, {"item_id": "moss"}]})
+            stages = Oracle(Path(folder)).stages(
+                {
+                    "history": [{"item_id": "tide"}],
+                    "now": 0,
+                    "candidates": [{"item_id": "lighthouse"}, {"item_id": "moss"}],
+                }
+            )
             self.assertGreater(stages["tower.score"][0], stages["tower.score"][1])
         self.assertLessEqual(len((ROOT / "minimal_bundle.py").read_text().splitlines()), 80)
 
