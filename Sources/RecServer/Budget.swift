@@ -1,6 +1,6 @@
 import Threading
 
-/// A request's time budget, and what the stages have cost lately.
+/// A request's time budget.
 struct Budget {
     /// Monotonic nanoseconds.
     let deadline: UInt64
@@ -11,32 +11,16 @@ struct Budget {
         self.mayDegrade = mayDegrade
     }
 
-    /// Whether a stage of this cost may begin. Where nothing may be left out only the deadline itself counts:
-    /// an estimate
-    /// must not refuse what would have been in time.
-    /// - Throws: `.deadline` when it has passed and the caller allows no lesser answer.
-    func allows(_ nanoseconds: UInt64) throws(Problem) -> Bool {
-        let now = MonotonicClock.nanoseconds
-        if mayDegrade { return now &+ nanoseconds <= deadline }
-        if now > deadline {
+    /// Nanoseconds left at `now`, 0 when the deadline has passed.
+    func remaining(at now: UInt64 = MonotonicClock.nanoseconds) -> UInt64 {
+        deadline > now ? deadline - now : 0
+    }
+
+    /// - Throws: `.deadline` when it has passed and the caller allows no lesser answer. Only the deadline itself counts
+    ///   there: an estimate must not refuse what would have been in time.
+    func check() throws(Problem) {
+        if !mayDegrade, remaining() == 0 {
             throw Problem(.deadline, "the budget was used up before the answer was complete")
         }
-        return true
-    }
-}
-
-/// Smoothed cost per unit of a stage's work, measured by the thread that does it.
-struct StageCost {
-    /// Nanoseconds per event or candidate; 0 until measured.
-    private(set) var perUnit = 0.0
-
-    /// What `units` will cost.
-    func estimate(_ units: Int) -> UInt64 { UInt64(perUnit * Double(units)) }
-
-    /// Learns from a run; 1/8 of the difference, so that one slow run does not switch a stage off.
-    mutating func learn(nanoseconds: UInt64, units: Int) {
-        guard units > 0 else { return }
-        let sample = Double(nanoseconds) / Double(units)
-        perUnit += perUnit == 0 ? sample : (sample - perUnit) / 8
     }
 }

@@ -67,7 +67,7 @@ final class ComputeWorker {
         }
         let response: HTTPResponse
         do throws(Problem) {
-            response = try respond(to: job, dequeuedAt: start)
+            response = try respond(to: job)
         } catch {
             if error.kind == .deadline { service.metrics.deadlinesMissed.add() }
             if error.kind == .internalError {
@@ -81,7 +81,7 @@ final class ComputeWorker {
             job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
     }
 
-    private func respond(to job: Job, dequeuedAt: UInt64) throws(Problem) -> HTTPResponse {
+    private func respond(to job: Job) throws(Problem) -> HTTPResponse {
         guard let snapshot = service.snapshot else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
@@ -91,7 +91,7 @@ final class ComputeWorker {
         self.pipeline = pipeline
         switch job.match {
         case .recommend:
-            return try service.recommend(job, pipeline, dequeuedAt: dequeuedAt)
+            return try service.recommend(job, pipeline)
         case .similar(let itemID):
             return try service.similar(job, itemID: itemID, pipeline)
         default:

@@ -180,6 +180,23 @@ struct Configuration: Equatable, Sendable {
         }
     }
 
+    /// The command line with its settings moved to the end, so that they may stand before a command's own arguments.
+    static func settingsLast(_ arguments: [String]) -> [String] {
+        var others: [String] = []
+        var settings: [String] = []
+        var rest = arguments[...]
+        while let argument = rest.popFirst() {
+            let name = argument.prefix { $0 != "=" }
+            guard tunables.contains(where: { $0.flag == name }) else {
+                others.append(argument)
+                continue
+            }
+            settings.append(argument)
+            if name.count == argument.count, let value = rest.popFirst() { settings.append(value) }
+        }
+        return others + settings
+    }
+
     private mutating func take(arguments: [String]) throws(Invalid) {
         var rest = arguments[...]
         while let argument = rest.popFirst() {

@@ -11,7 +11,8 @@ struct LoopHandler: Sendable {
     let pool: ComputePool
     let openAPI: [UInt8]
     let version: String
-    let startedAt: UInt64
+    /// Wall clock at the start, nanoseconds since 1970.
+    let startedAt: Int64
     /// The listener's counters, once there is one.
     let counters: @Sendable () -> HTTPCounters?
 

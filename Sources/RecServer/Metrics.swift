@@ -91,6 +91,7 @@ final class Metrics: Sendable {
     let deadlinesMissed = Counter()
     let shortAnswers = Counter()
     let scoresDropped = Counter()
+    let exactScans = Counter()
     let historyTokens = Counter()
     private let degraded: [Counter]
 

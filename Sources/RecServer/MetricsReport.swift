@@ -8,7 +8,8 @@ struct MetricsReport {
     let pool: ComputePool
     let counters: HTTPCounters?
     let version: String
-    let startedAt: UInt64
+    /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a restart.
+    let startedAt: Int64
 
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
@@ -64,6 +65,10 @@ struct MetricsReport {
             "recserver_scores_dropped", "Candidates dropped because a score was not finite.",
             [("", metrics.scoresDropped.value)])
         writer.counter(
+            "recserver_exact_scans",
+            "Requests whose filters starved the index, so that all matching rows were scanned.",
+            [("", metrics.exactScans.value)])
+        writer.counter(
             "recserver_history_tokens", "History events encoded by the sequence model.",
             [("", metrics.historyTokens.value)])
         guard let snapshot = service.snapshot else { return }
@@ -117,9 +122,8 @@ struct MetricsReport {
             [("", Double(ProcessStatistics.residentByteCount ?? 0))])
         writer.gauge(
             "process_open_fds", "Open descriptors.", [("", Double(ProcessStatistics.openFileCount ?? 0))])
-        let uptime = Double(MonotonicClock.nanoseconds &- startedAt) / 1e9
         writer.gauge(
             "process_start_time_seconds", "Start of the process, Unix seconds.",
-            [("", Double(WallClock.nanoseconds) / 1e9 - uptime)])
+            [("", Double(startedAt) / 1e9)])
     }
 }

@@ -1,4 +1,5 @@
 import Kernels
+import Retrieval
 
 /// The tunables that the request path reads, resolved once.
 struct PipelineSettings: Sendable {
@@ -17,5 +18,13 @@ struct PipelineSettings: Sendable {
         shortlistFactorMax = configuration.integer("shortlist_factor_max")
         microbatch = configuration.integer("microbatch")
         kernelLevel = "\(Kernel.level)"
+    }
+
+    /// `wanted` within the server's caps.
+    func capped(_ wanted: SearchSettings) -> SearchSettings {
+        var settings = wanted
+        settings.probes = min(settings.probes, probesMax)
+        settings.shortlistFactor = min(settings.shortlistFactor, shortlistFactorMax)
+        return settings
     }
 }

@@ -13,7 +13,8 @@ extension RecommendPipeline {
                 to: row, k: request.count,
                 filter: try request.filter.map { filter throws(RetrievalError) in try catalog.compile(filter)
                 },
-                excluded: request.exclude.compactMap { catalog.row(of: $0) })
+                excluded: request.exclude.compactMap { catalog.row(of: $0) },
+                settings: settings.capped(RetrievalRequest(snapshot.manifest.retrieval, minimum: 0).settings))
         } catch {
             throw Problem(error)
         }

@@ -8,22 +8,19 @@ import Threading
 
 /// The recommendation from request to slate, on one compute thread with scratch of its own.
 ///
-/// Every stage is skipped when the budget does not allow it, and named in the answer: full → without the
-/// sequence scorer →
+/// The stages that the budget does not allow are left out and named in the answer: full → without the sequence scorer →
 /// retrieval order → popular.
 final class RecommendPipeline {
     let snapshot: Snapshot
-    private let settings: PipelineSettings
+    let settings: PipelineSettings
     private let metrics: Metrics
     let retriever: Retriever
     let ranker: Ranker
     private let towerInput: MutableMatrix
     private let towerScratch: UserTower.Scratch?
     private let userVector: MutableMatrix  // [1, d], the tower's output
-    private let queryVector: MutableMatrix  // [1, d], what is searched for
-    private var prefillCost = StageCost()
-    private var sequenceCost = StageCost()
-    private var rankCost = StageCost()
+    private let queryVector: MutableMatrix  // [1, d], the mean of the query items
+    private var costs = StageCosts()
 
     init(_ snapshot: Snapshot, _ settings: PipelineSettings, _ metrics: Metrics) {
         self.snapshot = snapshot
@@ -39,9 +36,9 @@ final class RecommendPipeline {
     }
 
     /// Answers a request.
-    func recommend(_ request: RecommendRequest, receivedAt: UInt64, clock: inout StageClock) throws(Problem)
-        -> Recommendation
-    {
+    func recommend(
+        _ request: RecommendRequest, receivedAt: UInt64, clock: inout StageClock
+    ) throws(Problem) -> Recommendation {
         let resolved = try ResolvedRequest(request, snapshot, now: Double(WallClock.nanoseconds) / 1e9)
         let budget = Budget(
             receivedAt: receivedAt,
@@ -49,9 +46,11 @@ final class RecommendPipeline {
             mayDegrade: request.mayDegrade)
         clock.end(.decode)
         var slate = try slate(resolved, request, budget, &clock)
+        let start = MonotonicClock.nanoseconds
         slate.order(resolved.count, diversity: request.diversity, snapshot.ranking.itemVectors.view)
-        clock.end(.slate)
-        _ = try budget.allows(0)
+        let end = clock.end(.slate)
+        if request.diversity == 0 { costs.tail.learn(nanoseconds: end &- start, units: 1) }
+        try budget.check()
         return answer(slate, resolved, request)
     }
 
@@ -59,36 +58,71 @@ final class RecommendPipeline {
     private func slate(
         _ resolved: ResolvedRequest, _ request: RecommendRequest, _ budget: Budget, _ clock: inout StageClock
     ) throws(Problem) -> Slate {
+        try budget.check()
         ranker.begin(resolved.query)
-        guard !resolved.isAnonymous, try budget.allows(0) else {
-            return try popular(resolved, degraded: !resolved.isAnonymous, &clock)
+        if resolved.isAnonymous { return try popular(resolved, &clock) }
+        var plan = plan(resolved, budget)
+        if plan == .popular {
+            var slate = try popular(resolved, &clock)
+            degrade(to: plan, &slate)
+            return slate
         }
-        var slate = Slate()
-        let hasHistory = try prefill(resolved, budget, &slate, &clock)
+        let hasHistory = plan == .full && prefill(resolved, &clock)
         let query = try encodeUser(resolved)
-        try retrieve(resolved, query, hasHistory: hasHistory, &slate)
-        clock.end(.retrieve)
-        do throws(RankingError) { try ranker.take(slate.candidates) } catch { throw Problem(error, request) }
-        try scoreSequence(hasHistory, budget, &slate, &clock)
-        try rank(request, budget, &slate, &clock)
+        if query == nil, !hasHistory, resolved.query.history.isEmpty, resolved.candidates == nil {
+            return try popular(resolved, &clock)
+        }
+        var slate = try retrieve(resolved, query, hasHistory: hasHistory, &clock)
+        try budget.check()
+        let count = slate.candidates.count
+        if budget.mayDegrade {
+            plan = costs.replan(
+                plan, sequenced: hasHistory ? count : 0, ranked: hasRanker ? count : 0,
+                remaining: budget.remaining())
+        }
+        let ranked = try rankedCandidates(slate, resolved)
+        do throws(RankingError) { try ranker.take(ranked) } catch { throw Problem(error, request) }
+        if plan == .full, hasHistory { scoreSequence(&slate, &clock) }
+        try budget.check()
+        if plan <= .withoutSequence, hasRanker { try rank(request, &slate, &clock) }
+        degrade(to: plan, &slate)
         return slate
+    }
+
+    private var hasRanker: Bool { snapshot.ranking.network != nil }
+
+    private func plan(_ resolved: ResolvedRequest, _ budget: Budget) -> StagePlan {
+        guard budget.mayDegrade else { return .full }
+        let count =
+            resolved.candidates?.count ?? min(snapshot.manifest.retrieval.candidates, settings.candidatesMax)
+        let window = snapshot.ranking.sequence?.configuration.maxEvents ?? 0
+        let events = min(resolved.query.history.count, window)
+        return costs.plan(
+            events: events, sequenced: events > 0 ? count : 0, ranked: hasRanker ? count : 0,
+            remaining: budget.remaining())
+    }
+
+    /// Names in the answer what `plan` left out of what this request could have had.
+    private func degrade(to plan: StagePlan, _ slate: inout Slate) {
+        guard plan > .full else { return }
+        costs.fadeSkipped(by: plan)
+        if plan == .popular {
+            slate.degraded.append(.popular)
+        } else {
+            if snapshot.ranking.sequence != nil { slate.degraded.append(.sequenceSkipped) }
+            if plan == .retrieval, hasRanker { slate.degraded.append(.rankerSkipped) }
+        }
+        for step in slate.degraded { metrics.degraded(step).add() }
     }
 
     // MARK: Stages
 
     /// The history's keys and values, once per request. False when there is nothing to score against.
-    private func prefill(
-        _ resolved: ResolvedRequest, _ budget: Budget, _ slate: inout Slate, _ clock: inout StageClock
-    ) throws(Problem) -> Bool {
-        guard let model = snapshot.ranking.sequence, !resolved.query.history.isEmpty else { return false }
-        let events = min(resolved.query.history.count, model.configuration.maxEvents)
-        guard try budget.allows(prefillCost.estimate(events)) else {
-            degrade(.sequenceSkipped, &slate)
-            return false
-        }
+    private func prefill(_ resolved: ResolvedRequest, _ clock: inout StageClock) -> Bool {
+        guard snapshot.ranking.sequence != nil, !resolved.query.history.isEmpty else { return false }
         let start = MonotonicClock.nanoseconds
         let encoded = ranker.prefill()
-        prefillCost.learn(nanoseconds: clock.end(.sequence) &- start, units: encoded)
+        costs.prefill.learn(nanoseconds: clock.end(.sequence) &- start, units: encoded)
         metrics.historyTokens.add(encoded)
         return encoded > 0
     }
@@ -105,94 +139,95 @@ final class RecommendPipeline {
             snapshot.retrieval.table.mean(of: resolved.queryItems, into: queryVector.view)
             return queryVector.view.reading
         }
-        return snapshot.tower == nil ? nil : userVector.view.reading
+        return towerVector
     }
 
+    private var towerVector: MatrixView? { snapshot.tower == nil ? nil : userVector.view.reading }
+
     private func retrieve(
-        _ resolved: ResolvedRequest, _ query: MatrixView?, hasHistory: Bool, _ slate: inout Slate
-    ) throws(Problem) {
+        _ resolved: ResolvedRequest, _ query: MatrixView?, hasHistory: Bool, _ clock: inout StageClock
+    ) throws(Problem) -> Slate {
+        let start = MonotonicClock.nanoseconds
+        var slate = Slate()
         do throws(RetrievalError) {
             if let candidates = resolved.candidates {
-                let scores = try retriever.score(candidates.map(\.row), query: query)
-                slate.candidates = zip(candidates, scores).compactMap { candidate, score in
-                    guard score.isFinite else { return nil }
-                    var candidate = candidate
-                    candidate.retrievalScore = score
-                    return candidate
-                }
-                slate.isShort = slate.candidates.count < resolved.count
+                slate.candidates = try scored(candidates, by: query)
+                slate.count(excluded: resolved.excludedCandidates, filtered: resolved.filteredCandidates)
             } else {
                 var request = retrievalRequest(resolved)
                 request.towerQuery = query
                 request.sequenceQuery = hasHistory ? ranker.lastRow : nil
-                slate.take(try retriever.retrieve(request))
+                let result = try retriever.retrieve(request)
+                if result.isScanned { metrics.exactScans.add() }
+                slate.take(result)
             }
         } catch {
             throw Problem(error)
         }
+        slate.useRetrievalScores(areComputed: query != nil)
         metrics.candidatesRetrieved.record(Double(slate.candidates.count))
-        slate.useRetrievalScores()
+        let end = clock.end(.retrieve)
+        if resolved.candidates == nil { costs.retrieve.learn(nanoseconds: end &- start, units: 1) }
+        return slate
+    }
+
+    private func scored(_ candidates: [Candidate], by query: MatrixView?) throws(RetrievalError)
+        -> [Candidate]
+    {
+        let scores = try retriever.score(candidates.map(\.row), query: query)
+        return zip(candidates, scores).map { candidate, score in
+            var candidate = candidate
+            candidate.retrievalScore = score
+            return candidate
+        }
     }
 
     private func retrievalRequest(_ resolved: ResolvedRequest) -> RetrievalRequest {
         var request = RetrievalRequest(snapshot.manifest.retrieval, minimum: resolved.count)
         request.candidates = min(request.candidates, settings.candidatesMax)
-        request.settings.probes = min(request.settings.probes, settings.probesMax)
-        request.settings.shortlistFactor = min(request.settings.shortlistFactor, settings.shortlistFactorMax)
+        request.settings = settings.capped(request.settings)
         request.excluded = resolved.excluded
         request.filter = resolved.filter
         request.recent = resolved.query.history.suffix(16).map(\.row)
         return request
     }
 
-    private func scoreSequence(
-        _ hasHistory: Bool, _ budget: Budget, _ slate: inout Slate, _ clock: inout StageClock
-    ) throws(Problem) {
-        guard hasHistory else { return }
-        let count = slate.candidates.count
-        guard try budget.allows(sequenceCost.estimate(count)) else {
-            return degrade(.sequenceSkipped, &slate)
+    /// The candidates as the ranker reads them: its `tower.score` is the user's own, also when a basket was searched for.
+    private func rankedCandidates(_ slate: Slate, _ resolved: ResolvedRequest) throws(Problem) -> [Candidate]
+    {
+        guard !resolved.queryItems.isEmpty, let towerVector else { return slate.candidates }
+        do throws(RetrievalError) { return try scored(slate.candidates, by: towerVector) } catch {
+            throw Problem(error)
         }
+    }
+
+    private func scoreSequence(_ slate: inout Slate, _ clock: inout StageClock) {
         let start = MonotonicClock.nanoseconds
         ranker.scoreSequence()
-        sequenceCost.learn(nanoseconds: clock.end(.sequence) &- start, units: count)
-        if snapshot.ranking.network == nil { slate.use(ranker.sequenceValues(), as: .sequence) }
+        costs.sequence.learn(nanoseconds: clock.end(.sequence) &- start, units: slate.candidates.count)
+        if !hasRanker { slate.use(ranker.sequenceValues(), as: .sequence) }
     }
 
     private func rank(
-        _ request: RecommendRequest, _ budget: Budget, _ slate: inout Slate, _ clock: inout StageClock
+        _ request: RecommendRequest, _ slate: inout Slate, _ clock: inout StageClock
     ) throws(Problem) {
-        guard snapshot.ranking.network != nil else {
-            if let task = request.weights.keys.sorted().first {
-                throw Problem(RankingError.unknownTask(task), request)
-            }
-            return
-        }
-        let count = slate.candidates.count
-        guard try budget.allows(rankCost.estimate(count)) else {
-            degrade(.rankerSkipped, &slate)
-            slate.use(ranker.sequenceValues(), as: .sequence)
-            return
-        }
         let start = MonotonicClock.nanoseconds
         do throws(RankingError) {
-            try ranker.rank(userVector: snapshot.tower == nil ? nil : userVector.view.reading)
+            try ranker.rank(userVector: towerVector)
             slate.use(try ranker.values(weights: request.weights), as: .value)
         } catch {
             throw Problem(error, request)
         }
-        rankCost.learn(nanoseconds: clock.end(.rank) &- start, units: count)
-        metrics.candidatesRanked.record(Double(count))
+        costs.rank.learn(nanoseconds: clock.end(.rank) &- start, units: slate.candidates.count)
+        metrics.candidatesRanked.record(Double(slate.candidates.count))
     }
 
     /// The most popular items, for callers of whom nothing is known and when there is time for nothing else.
-    private func popular(_ resolved: ResolvedRequest, degraded: Bool, _ clock: inout StageClock)
-        throws(Problem) -> Slate
-    {
+    private func popular(_ resolved: ResolvedRequest, _ clock: inout StageClock) throws(Problem) -> Slate {
         var slate = Slate()
-        if degraded { degrade(.popular, &slate) }
         if let candidates = resolved.candidates {
             slate.candidates = candidates
+            slate.count(excluded: resolved.excludedCandidates, filtered: resolved.filteredCandidates)
         } else {
             var request = retrievalRequest(resolved)
             request.quotas = .init(popular: resolved.count)
@@ -207,12 +242,6 @@ final class RecommendPipeline {
         return slate
     }
 
-    private func degrade(_ step: DegradationStep, _ slate: inout Slate) {
-        guard !slate.degraded.contains(step) else { return }
-        slate.degraded.append(step)
-        metrics.degraded(step).add()
-    }
-
     // MARK: Answer
 
     private func answer(_ slate: Slate, _ resolved: ResolvedRequest, _ request: RecommendRequest)
@@ -225,15 +254,17 @@ final class RecommendPipeline {
                 attributes: attributes(candidate.row, resolved.fields),
                 explanation: request.explain ? explanation(slate, index) : nil)
         }
+        let isShort = items.count < resolved.count
         metrics.itemsReturned.record(Double(items.count))
         metrics.scoresDropped.add(slate.droppedCount)
-        if slate.isShort { metrics.shortAnswers.add() }
+        if isShort { metrics.shortAnswers.add() }
         return Recommendation(
             modelVersion: snapshot.manifest.modelVersion, scoreKind: slate.scoreKind, items: items,
-            isShort: slate.isShort,
+            isShort: isShort,
             degraded: slate.degraded,
             history: .init(events: resolved.query.history.count, unknown: resolved.unknownEvents),
-            unknownCandidates: resolved.unknownCandidates, trace: request.explain ? slate.trace : nil)
+            unknownCandidates: resolved.unknownCandidates, unknownQueryItems: resolved.unknownQueryItems,
+            trace: request.explain ? slate.trace : nil)
     }
 
     /// The attributes of `row` that are asked for and there.
@@ -245,40 +276,42 @@ final class RecommendPipeline {
         let candidate = slate.candidates[index]
         let tasks = snapshot.ranking.network?.tasks ?? []
         return Recommendation.Explanation(
-            sources: candidate.sources.names, retrievalScore: candidate.retrievalScore,
-            sequenceScore: ranker.sequenceScores?[index, 0],
-            sequenceDot: ranker.sequenceDots?[index, 0],
+            sources: candidate.sources.names,
+            retrievalScore: slate.hasRetrievalScores ? candidate.retrievalScore : nil,
+            sequenceScore: ranker.sequenceScores?[index, 0], sequenceDot: ranker.sequenceDots?[index, 0],
             probabilities: zip(tasks, ranker.probabilities(of: index)).map { ($0.name, $1) },
             value: slate.scoreKind == .value ? slate.scores[index] : nil)
     }
+}
 
-    // MARK: Goldens
+// MARK: - Goldens
 
-    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names
-    /// them.
+extension RecommendPipeline {
+    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names them.
     func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
         let resolved = try ResolvedRequest(request, snapshot, now: 0)
         ranker.begin(resolved.query)
         ranker.prefill()
-        var slate = Slate()
         let query = try encodeUser(resolved)
-        try retrieve(resolved, query, hasHistory: false, &slate)
-        var stages: [String: [Float]] = ["tower.score": slate.candidates.map(\.retrievalScore)]
-        if snapshot.tower != nil { stages["tower.user_vector"] = userVector.copyRow(0) }
+        let candidates: [Candidate]
+        do throws(RetrievalError) { candidates = try scored(resolved.candidates ?? [], by: query) } catch {
+            throw Problem(error)
+        }
+        var stages: [String: [Float]] = ["tower.score": candidates.map(\.retrievalScore)]
+        stages["tower.user_vector"] = towerVector?.copy()
         stages["sequence.rows"] = ranker.historyRows?.copy()
         stages["sequence.last_row"] = ranker.lastRow?.copy()
         do throws(RankingError) {
-            try ranker.take(slate.candidates)
+            try ranker.take(candidates)
             ranker.scoreSequence()
             stages["sequence.dot"] = ranker.sequenceDots?.copy()
             stages["sequence.vector"] = ranker.sequenceVectors?.copy()
             stages["sequence.score"] = ranker.sequenceScores?.copy()
-            guard snapshot.ranking.network != nil else { return stages }
-            try ranker.rank(
-                userVector: snapshot.tower == nil ? nil : userVector.view.reading, keepingInputs: true)
+            guard hasRanker else { return stages }
+            try ranker.rank(userVector: towerVector, keepingInputs: true)
             stages["ranker.features"] = ranker.inputRows?.copy()
             stages["ranker.logits"] = ranker.logits?.copy()
-            stages["ranker.probabilities"] = slate.candidates.indices.flatMap {
+            stages["ranker.probabilities"] = candidates.indices.flatMap {
                 ranker.probabilities(of: $0).map(Float.init)
             }
             stages["value"] = try ranker.values(weights: request.weights).map { $0.map(Float.init) ?? .nan }

@@ -71,7 +71,6 @@ final class RecommendService: Sendable {
             case 505: .unsupportedVersion
             default: .badRequest
             }
-        metrics.record(.other, status: error.status, nanoseconds: 0)
         return response(
             for: Problem(kind, error.detail, retryAfter: error.status == 503 ? 1 : nil),
             requestID: identifiers.next())
@@ -88,7 +87,7 @@ final class RecommendService: Sendable {
     // MARK: Compute-side endpoints
 
     /// `POST /recommend`.
-    func recommend(_ job: Job, _ pipeline: RecommendPipeline, dequeuedAt: UInt64) throws(Problem)
+    func recommend(_ job: Job, _ pipeline: RecommendPipeline) throws(Problem)
         -> HTTPResponse
     {
         try requireJSON(job.request)

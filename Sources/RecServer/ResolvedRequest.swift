@@ -3,24 +3,31 @@ import RecCore
 import Retrieval
 
 /// A request with its ids resolved against one snapshot: what the stages work on.
+///
+/// Whatever the models may refuse is refused here, so that the same request gets the same answer under any load.
 struct ResolvedRequest {
     /// Most events of a stored history that are looked at.
     static let storedHistoryMaximum = RecommendRequest.Limits.history
 
     var query: Query
     /// Events whose items the catalogue does not have.
-    var unknownEvents = 0
+    private(set) var unknownEvents = 0
     /// Rows that never appear, by the request's `exclude` and `exclude_seen`.
-    var excluded: [Int] = []
-    var filter: CompiledFilter?
+    private(set) var excluded: [Int] = []
+    private(set) var filter: CompiledFilter?
     /// The request's own candidates; nil when retrieval finds them.
-    var candidates: [Candidate]?
-    var unknownCandidates: [String]?
-    var queryItems: [Int] = []
+    private(set) var candidates: [Candidate]?
+    private(set) var unknownCandidates: [String]?
+    private(set) var excludedCandidates = 0
+    private(set) var filteredCandidates = 0
+    private(set) var queryItems: [Int] = []
+    private(set) var unknownQueryItems: [String] = []
     /// Items to return at most.
-    var count: Int
+    private(set) var count = 20
     /// Attributes to return with each item.
-    var fields: [String]
+    private(set) var fields: [String]
+    /// Known events with the caller's own action names, which the model need not know.
+    private var events: [(row: Int, action: String?, time: Double?)] = []
 
     /// Whether nothing is known that could make the answer personal.
     var isAnonymous: Bool {
@@ -33,22 +40,49 @@ struct ResolvedRequest {
         let catalog = snapshot.catalog
         let actions = snapshot.manifest.sequence?.actions ?? []
         query = Query(now: request.now ?? now, contextFeatures: request.contextFeatures)
-        count = request.count ?? request.candidates?.count ?? 20
         fields = request.fields.filter { catalog.hasAttribute($0) }
+        try Self.check(request, snapshot)
         resolveUser(request, snapshot, actions)
-        let session = Self.events(request.session, catalog, actions)
-        query.history += session.events
-        unknownEvents += session.unknown
+        append(request.session, catalog, actions)
+        for id in request.queryItems {
+            if let row = catalog.row(of: id) { queryItems.append(row) } else { unknownQueryItems.append(id) }
+        }
         excluded = request.exclude.compactMap { catalog.row(of: $0) }
-        excluded += Self.seen(
-            request.excludeSeen ?? (request.candidates == nil ? .all : .none), query, actions)
+        exclude(request.excludeSeen ?? (request.candidates == nil ? .all : .none))
         if let filter = request.filter {
             do throws(RetrievalError) { self.filter = try catalog.compile(filter) } catch {
                 throw Problem(error)
             }
         }
-        queryItems = request.queryItems.compactMap { catalog.row(of: $0) }
         resolveCandidates(request, catalog)
+        count = request.count ?? candidates?.count ?? count
+    }
+
+    /// Refuses tasks that nothing predicts, and arrays where a feature takes one value.
+    private static func check(_ request: RecommendRequest, _ snapshot: Snapshot) throws(Problem) {
+        let tasks = Set((snapshot.manifest.ranker?.tasks ?? []).map(\.name))
+        if let task = request.weights.keys.sorted().first(where: { !tasks.contains($0) }) {
+            throw Problem(
+                .unknownTask,
+                errors: [.init(pointer: "/weights/\(task)", detail: "the model does not predict this")])
+        }
+        try check(request.userFeatures, .user, "/user/", snapshot)
+        try check(request.contextFeatures, .context, "/context/", snapshot)
+        for (index, candidate) in (request.candidates ?? []).enumerated() where !candidate.features.isEmpty {
+            try check(candidate.features, .item, "/candidates/\(index)/features/", snapshot)
+        }
+    }
+
+    private static func check(
+        _ features: FeatureValues, _ origin: FeatureOrigin, _ pointer: String, _ snapshot: Snapshot
+    ) throws(Problem) {
+        let wrong = features.filter { key, value in
+            if case .strings = value { snapshot.isScalar(key, from: origin) } else { false }
+        }
+        guard let key = wrong.keys.sorted().first else { return }
+        throw Problem(
+            .wrongType,
+            errors: [.init(pointer: pointer + key, detail: "the feature takes one value, not an array")])
     }
 
     private mutating func resolveUser(_ request: RecommendRequest, _ snapshot: Snapshot, _ actions: [String])
@@ -60,12 +94,43 @@ struct ResolvedRequest {
             query.userFeatures.merge(users.features(row)) { own, _ in own }
         }
         if let history = request.history {
-            let known = Self.events(history, snapshot.catalog, actions)
-            query.history = known.events
             query.historyOffset = request.historyOffset
-            unknownEvents = known.unknown
+            append(history, snapshot.catalog, actions)
         } else if let users, let row = query.userRow {
             (query.history, query.historyOffset) = users.history(row, limit: Self.storedHistoryMaximum)
+            events = query.history.map { event in
+                (event.row, event.action < actions.count ? actions[event.action] : nil, event.time)
+            }
+        }
+    }
+
+    private mutating func append(
+        _ list: [RecommendRequest.Event], _ catalog: ItemCatalog, _ actions: [String]
+    ) {
+        for event in list {
+            guard let row = catalog.row(of: event.itemID) else {
+                unknownEvents += 1
+                continue
+            }
+            let action = event.action.flatMap { actions.firstIndex(of: $0) } ?? 0
+            query.history.append(HistoryEvent(row: row, action: action, time: event.timestamp))
+            events.append((row, event.action, event.timestamp))
+        }
+    }
+
+    /// Leaves out items of the history; an event without a time is within any time. A basket is not offered to itself.
+    private mutating func exclude(_ rule: RecommendRequest.ExcludeSeen) {
+        switch rule {
+        case .none: return
+        case .all: excluded += events.map(\.row) + queryItems
+        case .matching(let names, let within):
+            let wanted = names.map(Set.init)
+            for event in events {
+                let isWanted = wanted.map { $0.contains(event.action ?? "unknown") } ?? true
+                let isWithin =
+                    within.map { limit in event.time.map { query.now - $0 <= limit } ?? true } ?? true
+                if isWanted, isWithin { excluded.append(event.row) }
+            }
         }
     }
 
@@ -73,7 +138,8 @@ struct ResolvedRequest {
         guard let requested = request.candidates else { return }
         var known: [Candidate] = []
         var unknown: [String] = []
-        var taken = Set(excluded)
+        let refused = Set(excluded)
+        var taken: Set<Int> = []
         known.reserveCapacity(requested.count)
         for candidate in requested {
             guard let row = catalog.row(of: candidate.itemID) else {
@@ -81,42 +147,17 @@ struct ResolvedRequest {
                 continue
             }
             // A repeated candidate is ranked once: the page shows an item once.
-            guard taken.insert(row).inserted, filter?.matches(row) ?? true else { continue }
-            known.append(Candidate(row: row, sources: .request, features: candidate.features))
+            guard taken.insert(row).inserted else { continue }
+            if refused.contains(row) {
+                excludedCandidates += 1
+            } else if !(filter?.matches(row) ?? true) {
+                filteredCandidates += 1
+            } else {
+                known.append(Candidate(row: row, sources: .request, features: candidate.features))
+            }
         }
         candidates = known
         unknownCandidates = unknown
-    }
-
-    private static func events(
-        _ events: [RecommendRequest.Event], _ catalog: ItemCatalog, _ actions: [String]
-    ) -> (events: [HistoryEvent], unknown: Int) {
-        var known: [HistoryEvent] = []
-        known.reserveCapacity(events.count)
-        for event in events {
-            guard let row = catalog.row(of: event.itemID) else { continue }
-            known.append(
-                HistoryEvent(
-                    row: row, action: event.action.flatMap { actions.firstIndex(of: $0) } ?? 0,
-                    time: event.timestamp))
-        }
-        return (known, events.count - known.count)
-    }
-
-    /// Rows of the history that `rule` leaves out; an event without a time is within any time.
-    private static func seen(_ rule: RecommendRequest.ExcludeSeen, _ query: Query, _ actions: [String])
-        -> [Int]
-    {
-        switch rule {
-        case .none: return []
-        case .all: return query.history.map(\.row)
-        case .matching(let names, let within):
-            let wanted = names.map { names in Set(names.compactMap { actions.firstIndex(of: $0) }) }
-            return query.history.filter { event in
-                (wanted?.contains(event.action) ?? true)
-                    && (within.map { limit in event.time.map { query.now - $0 <= limit } ?? true } ?? true)
-            }.map(\.row)
-        }
     }
 }
 
@@ -132,7 +173,11 @@ extension Problem {
             self.init(.wrongType, errors: [.init(pointer: "/filter", detail: error.description)])
         case .filterTooLarge:
             self.init(.outOfRange, errors: [.init(pointer: "/filter", detail: error.description)])
-        default: self.init(.internalError, error.description)
+        // Weights and histories are finite: only the request's own features can make a query that is not.
+        case .notFinite:
+            self.init(
+                .outOfRange, errors: [.init(pointer: "/user", detail: "the features make no finite vector")])
+        case .dimensionMismatch, .invalidIndex, .faiss: self.init(.internalError, error.description)
         }
     }
 }

@@ -9,7 +9,7 @@ final class Server {
     private let configuration: Configuration
     private let logger: Logger
     private let service: RecommendService
-    private let startedAt = MonotonicClock.nanoseconds
+    private let startedAt = WallClock.nanoseconds
 
     /// This program's version.
     static let version = "0.1.0"
@@ -103,6 +103,10 @@ final class Server {
             handler: { handler.handle($0, $1) })
         counters.attach(http)
         let port = try http.start()
+        logger.info(
+            "settings",
+            metadata: Dictionary(
+                uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
         logger.info("listening", metadata: ["host": "\(configuration.text("host"))", "port": "\(port)"])
         StandardStream.output.write("recserver listening on http://\(configuration.text("host")):\(port)\n")
         return http
@@ -131,12 +135,21 @@ final class Server {
         }
     }
 
+    /// Serves on for the drain delay; a second SIGTERM or SIGINT cuts it short.
+    private func waitForDelay() {
+        let end = MonotonicClock.now + .milliseconds(configuration.integer("drain_delay_ms"))
+        while case let rest = end - MonotonicClock.now, rest > .zero {
+            switch try? Signals.wait(within: rest) {
+            case .terminate, .interrupt: return
+            case .hangUp, nil: continue
+            }
+        }
+    }
+
     private func drain(_ http: HTTPServer, _ pool: ComputePool) -> Int32 {
         service.beginDraining()
         logger.info("draining")
-        let delay = configuration.integer("drain_delay_ms")
-        // A second signal cuts the delay short.
-        if delay > 0 { _ = try? Signals.wait(within: .milliseconds(delay)) }
+        waitForDelay()
         http.beginDrain()
         let isClean = http.stop(within: .milliseconds(configuration.integer("drain_limit_ms")))
         pool.stop()

@@ -12,13 +12,14 @@ struct Slate {
     /// Indices of the candidates to return, in display order.
     private(set) var page: [Int] = []
     var degraded: [DegradationStep] = []
-    var isShort = false
+    /// Whether the candidates' retrieval scores were computed against a query.
+    private(set) var hasRetrievalScores = false
     private var excludedCount = 0
     private var filteredCount = 0
 
-    /// Candidates that diversity may choose from, per item returned and at least: it compares all pairs.
-    private static let diversityFactor = 4
-    private static let diversityMinimum = 200
+    /// Positions that diversity fills, and candidates it chooses from: it compares all pairs.
+    private static let diversityPositions = 500
+    private static let diversityPool = 2000
 
     /// Candidates whose score is not finite.
     var droppedCount: Int { scores.count { $0 == nil } }
@@ -26,13 +27,20 @@ struct Slate {
     /// Takes over what retrieval found.
     mutating func take(_ result: RetrievalResult) {
         candidates = result.candidates
-        isShort = result.isShort
         excludedCount = result.excludedCount
         filteredCount = result.filteredCount
     }
 
-    /// Scores the candidates by retrieval, in its order.
-    mutating func useRetrievalScores() { use(candidates.map { Double($0.retrievalScore) }, as: .retrieval) }
+    /// Notes what the request's own candidates lost.
+    mutating func count(excluded: Int, filtered: Int) {
+        (excludedCount, filteredCount) = (excluded, filtered)
+    }
+
+    /// Scores the candidates by retrieval, in its order; a score that is not finite drops its candidate.
+    mutating func useRetrievalScores(areComputed: Bool) {
+        hasRetrievalScores = areComputed
+        use(candidates.map { $0.retrievalScore.isFinite ? Double($0.retrievalScore) : nil }, as: .retrieval)
+    }
 
     /// Scores the candidates; an empty list changes nothing, so that a skipped stage leaves the one before.
     mutating func use(_ scores: [Double?], as kind: ScoreKind) {
@@ -49,11 +57,14 @@ struct Slate {
             page = sorted.prefix(count).map(\.index)
             return
         }
-        let pool = sorted.prefix(max(Self.diversityMinimum, Self.diversityFactor * count))
+        // Beyond a page nobody sees the difference: the rest follows by score.
+        let pool = sorted.prefix(Self.diversityPool)
         let order = Diversity.order(
             scores: pool.map(\.score), rows: pool.map { candidates[$0.index].row }, vectors: vectors,
-            diversity: diversity, count: count)
-        page = order.map { pool[$0].index }
+            diversity: diversity, count: min(count, Self.diversityPositions))
+        let chosen = Set(order)
+        let rest = sorted.enumerated().filter { !chosen.contains($0.offset) }.map(\.element.index)
+        page = Array((order.map { pool[$0].index } + rest).prefix(count))
     }
 
     /// Stage counts and filter reasons for `explain`.

@@ -21,6 +21,8 @@ final class Snapshot: Sendable {
     let users: UserDirectory?
     let tower: Tower?
     let ranking: RankingModel
+    /// Keys of request features that take one value, by where they come from.
+    private let scalarKeys: [FeatureOrigin: Set<String>]
 
     var catalog: ItemCatalog { retrieval.catalog }
 
@@ -37,5 +39,19 @@ final class Snapshot: Sendable {
         self.users = users
         self.tower = tower
         self.ranking = ranking
+        var keys: [FeatureOrigin: Set<String>] = [:]
+        for feature in manifest.features {
+            switch feature.encoding {
+            case .vocabulary(_, _, .none), .hash(_, _, .none), .bins, .squash:
+                keys[feature.origin, default: []].insert(feature.key)
+            default: break
+            }
+        }
+        scalarKeys = keys
+    }
+
+    /// Whether a feature reads `key` as one value.
+    func isScalar(_ key: String, from origin: FeatureOrigin) -> Bool {
+        scalarKeys[origin]?.contains(key) ?? false
     }
 }

@@ -64,6 +64,9 @@ struct SnapshotLoader {
     func check(_ path: String) throws -> CheckReport {
         let loaded = try open(path, mayBuild: true)
         let goldens = try loaded.folder.optionalFile(Golden.file).map { try Golden.read($0.copy()) } ?? []
+        if let bytes = loaded.folder.optionalFile(Self.warmUpFile) {
+            try warmUp(bytes.copy(), loaded.snapshot)
+        }
         let recall = try IndexRecall.measure(loaded.snapshot, progress: ProgressLine { logger.info("\($0)") })
         return CheckReport(
             snapshot: loaded.snapshot, goldens: try replay(goldens, on: loaded.snapshot), recall: recall)
@@ -111,6 +114,17 @@ struct SnapshotLoader {
     ) throws -> RetrievalModel {
         let table = VectorTable(vectors, metric: manifest.retrieval.metric)
         let items = try store.index("item.vector", table, manifest.retrieval.index, shipped: shipped)
+        if shipped != nil, !(items is FlatIndex) {
+            // The digest says that the file is what the trainer wrote, not that it was made from these vectors.
+            let recall = try IndexRecall.measure(
+                "retrieval.faiss", items, table, manifest.retrieval, manifest.retrieval.index, store.progress)
+            guard recall.isEnough else {
+                throw BundleError(
+                    file: "retrieval.faiss", tensor: "item.vector",
+                    expected: "recall@\(recall.k) of \(IndexRecall.minimum)",
+                    found: "\(recall.recall)")
+            }
+        }
         var sequence: (any VectorIndex)?
         if manifest.retrieval.quotas.sequence > 0, let model = ranking.sequence,
             let head = model.configuration.dot

@@ -1,3 +1,3 @@
 import ArgumentParser
 
-RecServerCommand.main()
+RecServerCommand.main(Configuration.settingsLast(Array(CommandLine.arguments.dropFirst())))

@@ -6,7 +6,12 @@ struct CandidatePool {
     /// What an offered row met.
     enum Verdict { case added, known, excluded, filtered }
 
+    // What the map holds instead of a slot; the counted ones have been offered before.
     private static let excluded: Int32 = -1
+    private static let excludedCounted: Int32 = -2
+    private static let filteredCounted: Int32 = -3
+    /// Refused rows that are remembered; beyond, a row that several sources offer counts more than once.
+    private static let refusedMaximum = 65_536
 
     private var slotOf = RowMap(capacity: 4096)
     private(set) var rows: [UInt32] = []
@@ -15,7 +20,7 @@ struct CandidatePool {
     private var order: [Int] = []
     private var starts: [Int] = []
 
-    /// Times that an excluded row was offered, and one that the filter refuses.
+    /// Different rows offered that are excluded, and that the filter refuses.
     private(set) var excludedCount = 0
     private(set) var filteredCount = 0
     var filter: CompiledFilter?
@@ -42,9 +47,14 @@ struct CandidatePool {
     /// Adds a row that a source ranks at `rank`, or notes one more source of it.
     mutating func offer(_ row: UInt32, from source: CandidateSources, rank: Int) -> Verdict {
         if let value = slotOf[row] {
-            if value == Self.excluded {
+            switch value {
+            case Self.excluded:
                 excludedCount += 1
+                slotOf.set(row, Self.excludedCounted)
                 return .excluded
+            case Self.excludedCounted: return .excluded
+            case Self.filteredCounted: return .filtered
+            default: break
             }
             let slot = Int(value)
             sources[slot].formUnion(source)
@@ -53,6 +63,7 @@ struct CandidatePool {
         }
         if let filter, !filter.matches(Int(row)) {
             filteredCount += 1
+            if slotOf.count < Self.refusedMaximum { slotOf.set(row, Self.filteredCounted) }
             return .filtered
         }
         slotOf.set(row, Int32(truncatingIfNeeded: rows.count))

@@ -39,9 +39,9 @@ public struct RetrievalResult: Sendable {
     public var candidates: [Candidate]
     /// Whether the whole catalogue has fewer matching items than the request's minimum.
     public var isShort: Bool
-    /// Times a source offered an excluded row.
+    /// Excluded rows that a source offered.
     public var excludedCount: Int
-    /// Times a source offered a row that the filter refuses.
+    /// Rows that a source offered and the filter refuses.
     public var filteredCount: Int
     /// Whether the sources starved and the matching rows were scanned.
     public var isScanned: Bool

@@ -11,7 +11,8 @@ extension Retriever {
     /// fewer; the
     /// matching rows are then scanned. Forgets a request that was begun. Traps when `row` is out of range.
     public func similar(
-        to row: Int, k: Int, filter: CompiledFilter? = nil, excluded: [Int] = []
+        to row: Int, k: Int, filter: CompiledFilter? = nil, excluded: [Int] = [],
+        settings: SearchSettings? = nil
     ) throws(RetrievalError) -> [Neighbor] {
         var request = RetrievalRequest(model.configuration, minimum: k)
         request.filter = filter
@@ -19,7 +20,7 @@ extension Retriever {
         begin(request)
         let query = model.table.vectors.view.row(row)
         let measure = model.table.similarity
-        var settings = request.settings
+        var settings = settings ?? request.settings
         settings.bySimilarity = true
         try model.items.search(query, k: fetchCount(k), settings: settings, into: neighbors)
         var similar: [Neighbor] = []

@@ -22,7 +22,8 @@ class Generated(harness.Case):
         done = subprocess.run(
             [str(program), "--config-file", str(settings), "run", str(contract.PATH), "-u", f"http://{self.daemon.host}:{self.daemon.port}",
              "--phases", "examples,coverage,fuzzing", "-n", "60" if harness.SLOW else "200", "--seed", "1",
-             "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+             "--checks",
+             "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
              "response_schema_conformance,unsupported_method",
              "--suppress-health-check", "all"],
             capture_output=True, text=True, cwd=harness.SCRATCH)

@@ -122,7 +122,8 @@ struct Problem: Error, Equatable {
         writer.value(kind.title)
         writer.key("status")
         writer.value(kind.status)
-        if let detail {
+        // What went wrong inside is for the log alone.
+        if let detail, kind != .internalError {
             writer.key("detail")
             writer.value(detail)
         }

@@ -19,7 +19,7 @@ struct Recommendation {
     /// How one item came to its place.
     struct Explanation {
         let sources: [String]
-        let retrievalScore: Float
+        let retrievalScore: Float?
         let sequenceScore: Float?
         let sequenceDot: Float?
         let probabilities: [(task: String, probability: Double)]
@@ -46,6 +46,8 @@ struct Recommendation {
     let history: History
     /// Ids of `candidates` that the catalogue does not have; nil when the request named none.
     let unknownCandidates: [String]?
+    /// Ids of `query_items` that the catalogue does not have.
+    let unknownQueryItems: [String]
     let trace: Trace?
 
     func encoded(recommendationID: String, requestID: String) -> [UInt8] {
@@ -70,15 +72,20 @@ struct Recommendation {
         for step in degraded { writer.value(step.rawValue) }
         writer.endArray()
         writeHistory(&writer)
-        if let unknownCandidates {
-            writer.key("unknown_candidates")
-            writer.beginArray()
-            for id in unknownCandidates { writer.value(id) }
-            writer.endArray()
+        if let unknownCandidates { Self.write(unknownCandidates, as: "unknown_candidates", to: &writer) }
+        if !unknownQueryItems.isEmpty {
+            Self.write(unknownQueryItems, as: "unknown_query_items", to: &writer)
         }
         if let trace { Self.write(trace, to: &writer) }
         writer.endObject()
         return writer.bytes
+    }
+
+    private static func write(_ ids: [String], as key: String, to writer: inout JSONWriter) {
+        writer.key(key)
+        writer.beginArray()
+        for id in ids { writer.value(id) }
+        writer.endArray()
     }
 
     private func writeHistory(_ writer: inout JSONWriter) {
@@ -115,8 +122,10 @@ struct Recommendation {
         writer.beginArray()
         for source in explanation.sources { writer.value(source) }
         writer.endArray()
-        writer.key("retrieval_score")
-        writer.value(explanation.retrievalScore)
+        if let score = explanation.retrievalScore {
+            writer.key("retrieval_score")
+            writer.value(score)
+        }
         if let score = explanation.sequenceScore {
             writer.key("sequence_score")
             writer.value(score)

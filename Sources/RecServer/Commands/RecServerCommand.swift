@@ -37,6 +37,16 @@ struct SettingsOptions: ParsableArguments {
         }
     }
 
+    /// The same for commands that need a bundle named.
+    func resolveWithBundle() throws -> Configuration {
+        let configuration = try resolve()
+        guard !configuration.text("bundle").isEmpty else {
+            StandardStream.error.write("recserver: --bundle: name the folder of a model bundle\n")
+            throw ExitCode(2)
+        }
+        return configuration
+    }
+
     /// A log at the configured level.
     func logger(_ configuration: Configuration) -> Logger {
         let level = Logger.Level(rawValue: configuration.text("log_level")) ?? .info
@@ -53,11 +63,7 @@ struct ServeCommand: ParsableCommand {
     @OptionGroup var options: SettingsOptions
 
     func run() throws {
-        let configuration = try options.resolve()
-        guard !configuration.text("bundle").isEmpty else {
-            StandardStream.error.write("recserver: --bundle: name the folder of a model bundle\n")
-            throw ExitCode(2)
-        }
+        let configuration = try options.resolveWithBundle()
         let logger = options.logger(configuration)
         do {
             let code = try Server(configuration: configuration, logger: logger).run()
@@ -135,7 +141,7 @@ struct RecommendCommand: ParsableCommand {
     @OptionGroup var options: SettingsOptions
 
     func run() throws {
-        let configuration = try options.resolve()
+        let configuration = try options.resolveWithBundle()
         let logger = options.logger(configuration)
         do {
             let snapshot = try SnapshotLoader(configuration: configuration, logger: logger).load(
