@@ -68,8 +68,10 @@ def check_problem(answer: Answer | None, kind: str, status: int) -> None:
     if answer is None:
         raise AssertionError(f"closed without an answer, expected {kind}")
     if answer.headers.get("content-type") != "application/problem+json":
-        raise AssertionError(f"{answer.status} {answer.headers.get('content-type')} {answer.body[:300]!r},
-        expected {kind}") check({"$ref": "#/components/schemas/Problem"}, answer.json)
+        raise AssertionError(
+            f"{answer.status} {answer.headers.get('content-type')} {answer.body[:300]!r}, expected {kind}"
+        )
+    check({"$ref": "#/components/schemas/Problem"}, answer.json)
     if (answer.status, answer.json["status"], answer.kind) != (status, status, kind):
         raise AssertionError(f"{answer.status} {answer.body[:300]!r}, expected {status} {kind}")
 

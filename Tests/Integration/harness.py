@@ -55,19 +55,27 @@ class Answer:
 class Daemon:
     """A running daemon; stopped by its process id."""
 
-    def __init__(self, *flags: str, bundle: Path = DEMO, wait: bool = True, environment: dict[str, str] |
-    None = None) -> None: index = SCRATCH / "indexes"
+    def __init__(
+        self, *flags: str, bundle: Path = DEMO, wait: bool = True, environment: dict[str, str] | None = None
+    ) -> None:
+        index = SCRATCH / "indexes"
         index.mkdir(exist_ok=True)
         self.log = tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".log", delete=False)
         self.process = subprocess.Popen(
             [BINARY, "serve", "--bundle", str(bundle), "--port", "0", "--index-cache", str(index), *flags],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log,
-            env=clean_environment(environment)) line = self.process.stdout.readline().decode()
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=clean_environment(environment),
+        )
+        line = self.process.stdout.readline().decode()
         match = re.search(r"http://([\d.]+):(\d+)", line)
         if not match:
             self.process.wait()
-            raise AssertionError(f"no port in {line!r}; exit {self.process.returncode}; log:
-            {self.log_text()}") self.host, self.port = match[1], int(match[2])
+            raise AssertionError(
+                f"no port in {line!r}; exit {self.process.returncode}; log: {self.log_text()}"
+            )
+        self.host, self.port = match[1], int(match[2])
         # Set by a case that has sent the signal itself.
         self.is_ending = False
         if wait:
@@ -86,8 +94,10 @@ class Daemon:
     def log_text(self) -> str:
         return Path(self.log.name).read_text(errors="replace")[-4000:]
 
-    def request(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None =
-    None) -> Answer: connection = http.client.HTTPConnection(self.host, self.port, timeout=patience())
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=patience())
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -120,8 +130,7 @@ class Daemon:
     def raw(self, data: bytes, ends: bool = False, seconds: float = 10) -> Answer | None:
         """Sends bytes as they are and reads one answer; None where the server closes without a word.
 
-        `ends` shuts the sending side down behind them. Less than one of `seconds` is no time to insist on an
-        answer.
+        `ends` shuts the sending side down behind them. In less than one second no answer is insisted on.
         """
         with socket.create_connection((self.host, self.port), timeout=seconds) as peer:
             try:
@@ -183,8 +192,15 @@ def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
 
 def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The daemon's command line, to its end."""
-    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, errors="replace", timeout=4 *
-    patience(), stdin=subprocess.DEVNULL, env=clean_environment(environment))
+    return subprocess.run(
+        [BINARY, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=4 * patience(),
+        stdin=subprocess.DEVNULL,
+        env=clean_environment(environment),
+    )
 
 
 shared_daemon: Daemon | None = None
@@ -275,9 +291,11 @@ class Catalogue:
         actions = self.manifest["sequence"]["actions"]
         return [
             {"item_id": self.items[item], "action": actions[action], "timestamp": time_}
-            for item, action, time_ in zip(self.tensors["history.items"][span].tolist(),
-                                           self.tensors["history.actions"][span].tolist(),
-                                           self.tensors["history.timestamps"][span].tolist())
+            for item, action, time_ in zip(
+                self.tensors["history.items"][span].tolist(),
+                self.tensors["history.actions"][span].tolist(),
+                self.tensors["history.timestamps"][span].tolist(),
+            )
         ]
 
 

@@ -1,8 +1,7 @@
-"""Runs the integration tests against a built daemon: run.py [--only WORD…] [--full] [--slow-daemon] [--tally
-FILE].
+"""Runs the integration tests: run.py [--only WORD…] [--full] [--slow-daemon] [--tally FILE].
 
-RECSERVER_BINARY names the daemon, .build/release/recserver by default. The last line is `N passed, N
-failed`; the exit code is 1 when a case failed.
+RECSERVER_BINARY names the daemon, .build/release/recserver by default. The last line is `N passed, N failed`;
+the exit code is 1 when a case failed.
 """
 
 import argparse
@@ -63,19 +62,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="words of which a case's id must contain one")
     parser.add_argument("--full", action="store_true", help="also what needs more tools or time")
-    parser.add_argument("--slow-daemon", action="store_true", help="the daemon is instrumented: more
-    patience, fewer rounds")
+    parser.add_argument(
+        "--slow-daemon", action="store_true", help="the daemon is instrumented: more patience, fewer rounds"
+    )
     parser.add_argument("--tally", type=Path, help="append `passed failed` to this file")
     options = parser.parse_args()
     harness.FULL, harness.SLOW = options.full, options.slow_daemon
 
     found = unittest.defaultTestLoader.discover(str(Path(__file__).parent), "test_*.py")
-    cases = [c for module in found for group in module for c in (group if isinstance(group,
-    unittest.TestSuite) else [group])] if options.only:
+    cases = [
+        c
+        for module in found
+        for group in module
+        for c in (group if isinstance(group, unittest.TestSuite) else [group])
+    ]
+    if options.only:
         cases = [c for c in cases if any(word in c.id() for word in options.only)]
     # Cases of one class stay together: they share their daemons.
-    suite = unittest.TestSuite([*cases,
-    EndOfTheSharedDaemon("test_the_daemon_that_took_all_of_it_ends_cleanly")])
+    suite = unittest.TestSuite(
+        [*cases, EndOfTheSharedDaemon("test_the_daemon_that_took_all_of_it_ends_cleanly")]
+    )
     result = unittest.TextTestRunner(resultclass=Result, verbosity=2, stream=sys.stdout).run(suite)
     for case, reason in result.skipped:
         print(f"SKIPPED {case.id()}: {reason}")

@@ -30,6 +30,7 @@ def edit_manifest(bundle: Path, change: Callable[[dict], object]) -> None:
 
 def sign(bundle: Path) -> None:
     """Makes the digests honest again: what is wrong then is the content."""
+
     def change(manifest: dict) -> None:
         for name in manifest["files"]:
             data = (bundle / name).read_bytes()
@@ -86,8 +87,16 @@ class Check(harness.Case):
     def test_the_demo_bundle_passes(self) -> None:
         done = harness.run("check", str(DEMO), *INDEX)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        for stage in ["tower.user_vector", "sequence.rows", "sequence.score", "ranker.features",
-        "ranker.logits", "value", "recall"]: self.assertIn(stage, done.stdout)
+        for stage in [
+            "tower.user_vector",
+            "sequence.rows",
+            "sequence.score",
+            "ranker.features",
+            "ranker.logits",
+            "value",
+            "recall",
+        ]:
+            self.assertIn(stage, done.stdout)
         self.assertNotIn("FAILED", done.stdout)
 
     def test_damaged_files_are_refused_by_their_digest(self) -> None:
@@ -100,8 +109,10 @@ class Check(harness.Case):
                 "one byte short": lambda p, s=size: os.truncate(p, s - 1),
                 "one byte long": lambda p: p.write_bytes(p.read_bytes() + b"\0"),
                 "first bit": lambda p: edit_bytes(p, lambda d: d.__setitem__(0, d[0] ^ 1)),
-                "middle bit": lambda p: edit_bytes(p, lambda d: d.__setitem__(len(d) // 2, d[len(d) // 2] ^
-                16)), "last bit": lambda p: edit_bytes(p, lambda d: d.__setitem__(-1, d[-1] ^ 128)),
+                "middle bit": lambda p: edit_bytes(
+                    p, lambda d: d.__setitem__(len(d) // 2, d[len(d) // 2] ^ 16)
+                ),
+                "last bit": lambda p: edit_bytes(p, lambda d: d.__setitem__(-1, d[-1] ^ 128)),
                 "missing": lambda p: p.unlink(),
                 "a folder": lambda p: (p.unlink(), p.mkdir()),
                 "a link": lambda p: (p.rename(p.with_name(".kept")), p.symlink_to(".kept")),
@@ -144,36 +155,39 @@ class Check(harness.Case):
 
         name = files()[0]
         for title, change in {
-            "format_version": put("format_version", value=2), "kind": put("kind", value="delta"),
+            "format_version": put("format_version", value=2),
+            "kind": put("kind", value="delta"),
             "model_version": put("model_version", value="a b"),
-            "unknown key": put("surprise", value=1), "items.count": put("items", "count", value=11_999),
+            "unknown key": put("surprise", value=1),
+            "items.count": put("items", "count", value=11_999),
             "items.count 0": put("items", "count", value=0),
-            "items.count huge": put("items", "count", value=2**62), "items.count text": put("items", "count",
-            value="12000"),
-            "users.count": put("users", "count", value=395), "attribute type": put("items", "attributes",
-            "0", "type", value="text"),
-            "attribute unknown": put("items", "attributes", "0", "name", value="nothing"), "metric":
-            put("retrieval", "metric", value="hamming"),
-            "dimension": put("retrieval", "dimension", value=31), "lists": put("retrieval", "index", "lists",
-            value=0),
-            "subquantizers": put("retrieval", "index", "subquantizers", value=5), "tower input": put("tower",
-            "inputs", value=["no_such"]),
-            "tower layers": put("tower", "layers", value=3), "activation": put("tower", "activation",
-            value="swish9"),
-            "sequence dimension": put("sequence", "dimension", value=48), "heads": put("sequence", "heads",
-            value=3),
-            "family": put("sequence", "family", value="lstm"), "normalizer": put("sequence", "normalizer",
-            value=1),
-            "max_events": put("sequence", "max_events", value=100_000), "window_block": put("sequence",
-            "window_block", value=0),
-            "ranker input": put("ranker", "inputs", value=["no_such"]), "cross_layers": put("ranker",
-            "cross_layers", value=9),
-            "deep": put("ranker", "deep", value=[64, 31]), "tasks": put("ranker", "tasks", value=[]), "value
-            form": put("value", "form", value="median"),
-            "value weights": put("value", "weights", value={"buy": 1}), "digest": put("files", name,
-            "sha256", value="0" * 64),
-            "digest short": put("files", name, "sha256", value="0" * 63), "bytes": put("files", name,
-            "bytes", value=1),
+            "items.count huge": put("items", "count", value=2**62),
+            "items.count text": put("items", "count", value="12000"),
+            "users.count": put("users", "count", value=395),
+            "attribute type": put("items", "attributes", "0", "type", value="text"),
+            "attribute unknown": put("items", "attributes", "0", "name", value="nothing"),
+            "metric": put("retrieval", "metric", value="hamming"),
+            "dimension": put("retrieval", "dimension", value=31),
+            "lists": put("retrieval", "index", "lists", value=0),
+            "subquantizers": put("retrieval", "index", "subquantizers", value=5),
+            "tower input": put("tower", "inputs", value=["no_such"]),
+            "tower layers": put("tower", "layers", value=3),
+            "activation": put("tower", "activation", value="swish9"),
+            "sequence dimension": put("sequence", "dimension", value=48),
+            "heads": put("sequence", "heads", value=3),
+            "family": put("sequence", "family", value="lstm"),
+            "normalizer": put("sequence", "normalizer", value=1),
+            "max_events": put("sequence", "max_events", value=100_000),
+            "window_block": put("sequence", "window_block", value=0),
+            "ranker input": put("ranker", "inputs", value=["no_such"]),
+            "cross_layers": put("ranker", "cross_layers", value=9),
+            "deep": put("ranker", "deep", value=[64, 31]),
+            "tasks": put("ranker", "tasks", value=[]),
+            "value form": put("value", "form", value="median"),
+            "value weights": put("value", "weights", value={"buy": 1}),
+            "digest": put("files", name, "sha256", value="0" * 64),
+            "digest short": put("files", name, "sha256", value="0" * 63),
+            "bytes": put("files", name, "bytes", value=1),
             "file outside": put("files", "../manifest.json", value={"sha256": "0" * 64, "bytes": 1}),
             "file absolute": put("files", "/etc/passwd", value={"sha256": "0" * 64, "bytes": 1}),
             "tolerance": put("tolerances", value={"golden": -1}),
@@ -184,10 +198,16 @@ class Check(harness.Case):
                 self.check_refused(bundle)
         text = (DEMO / "manifest.json").read_bytes()
         for title, data in {
-            "empty": b"", "half": text[: len(text) // 2], "not UTF-8": b"\xff" + text, "an array": b"[]",
+            "empty": b"",
+            "half": text[: len(text) // 2],
+            "not UTF-8": b"\xff" + text,
+            "an array": b"[]",
             "duplicate": b'{"format_version":1,' + text[1:],
-            "trailing": text + b"x", "deep": b'{"info":' + b"[" * 100_000, "nothing": b"{}", "NUL": text +
-            b"\0", }.items():
+            "trailing": text + b"x",
+            "deep": b'{"info":' + b"[" * 100_000,
+            "nothing": b"{}",
+            "NUL": text + b"\0",
+        }.items():
             with self.subTest(title):
                 bundle = copy_bundle("damaged")
                 (bundle / "manifest.json").write_bytes(data)
@@ -199,26 +219,29 @@ class Check(harness.Case):
     def test_tensors_that_are_wrong_though_their_digests_are_right(self) -> None:
         layer = "sequence.layers.0.output.weight"
         for tensor, title, change in [
-            ("item.vector", "missing", lambda a: None), ("item.vector", "one row short", lambda a: a[:-1]),
-            ("item.vector", "one column short", lambda a: a[:, :-1]), ("item.vector", "another type", lambda
-            a: a.astype(np.int64)),
-            ("item.popularity", "NaN", setting(7, to=np.nan)), ("item.popularity", "infinite", setting(0,
-            to=np.inf)),
-            ("item.popularity", "two dimensions", lambda a: a[:, None]), ("item_ids.offsets", "not from 0",
-            setting(0, to=1)),
-            ("item_ids.offsets", "falling", setting(5, to=0)), ("item_ids.offsets", "beyond the end",
-            setting(-1, to=2**40)),
-            ("item_ids.offsets", "2^63", setting(9, to=2**63)), ("item_ids.bytes", "not UTF-8", setting(3,
-            to=0xFF)), ("item_ids.bytes", "two alike", lambda a: np.concatenate([a[:10], a[:10], a[20:]])),
+            ("item.vector", "missing", lambda a: None),
+            ("item.vector", "one row short", lambda a: a[:-1]),
+            ("item.vector", "one column short", lambda a: a[:, :-1]),
+            ("item.vector", "another type", lambda a: a.astype(np.int64)),
+            ("item.popularity", "NaN", setting(7, to=np.nan)),
+            ("item.popularity", "infinite", setting(0, to=np.inf)),
+            ("item.popularity", "two dimensions", lambda a: a[:, None]),
+            ("item_ids.offsets", "not from 0", setting(0, to=1)),
+            ("item_ids.offsets", "falling", setting(5, to=0)),
+            ("item_ids.offsets", "beyond the end", setting(-1, to=2**40)),
+            ("item_ids.offsets", "2^63", setting(9, to=2**63)),
+            ("item_ids.bytes", "not UTF-8", setting(3, to=0xFF)),
+            ("item_ids.bytes", "two alike", lambda a: np.concatenate([a[:10], a[:10], a[20:]])),
             ("history.items", "no such row", setting(3, to=12_000)),
-            ("history.offsets", "falling", setting(3, to=2**33)), ("history.actions", "no such action",
-            setting(0, to=200)),
-            ("history.timestamps", "NaN", setting(2, to=np.nan)), ("item.attr.year.values", "NaN", setting(2,
-            to=np.nan)),
-            ("item.attr.genres.values", "no such word", setting(2, to=10_000)), (layer, "transposed", lambda
-            a: a.T[:, ::-1][:-1]),
-            (layer, "missing", lambda a: None), (layer, "NaN", setting(0, 0, to=np.nan)), (layer, "infinite",
-            setting(1, 1, to=np.inf)),
+            ("history.offsets", "falling", setting(3, to=2**33)),
+            ("history.actions", "no such action", setting(0, to=200)),
+            ("history.timestamps", "NaN", setting(2, to=np.nan)),
+            ("item.attr.year.values", "NaN", setting(2, to=np.nan)),
+            ("item.attr.genres.values", "no such word", setting(2, to=10_000)),
+            (layer, "transposed", lambda a: a.T[:, ::-1][:-1]),
+            (layer, "missing", lambda a: None),
+            (layer, "NaN", setting(0, 0, to=np.nan)),
+            (layer, "infinite", setting(1, 1, to=np.inf)),
             ("ranker.head.weight", "one column more", lambda a: np.concatenate([a, a[:, :1]], 1)),
             ("ranker.head.bias", "missing", lambda a: None),
             ("tower.user.0.weight", "one column short", lambda a: a[:, :-1]),
@@ -258,21 +281,29 @@ class Check(harness.Case):
         good = json.dumps(header).encode()
         begin, end = header[first]["data_offsets"]
         for title, bad in {
-            "length 0": with_header(good, 0), "length 2^64-1": with_header(good, 2**64 - 1), "length 2^63":
-            with_header(good, 2**63),
-            "length beyond the file": with_header(good, len(data)), "length 9 MB": with_header(good + b" " *
-            9_000_000), "8 bytes": data[:8], "7 bytes": data[:7],
-            "not JSON": with_header(b"{" * 64), "an array": with_header(b"[]"), "duplicate names":
-            with_header(good[:-1] + b"," + good[1:]),
-            "dtype": changed(dtype="F12"), "shape negative": changed(shape=[-1]), "shape overflow":
-            changed(shape=[2**32, 2**32, 2**32]),
-            "shape text": changed(shape=["1"]), "shape too small": changed(shape=[1]), "offsets reversed":
-            changed(data_offsets=[end, begin]),
-            "offsets negative": changed(data_offsets=[-8, end]), "offsets beyond":
-            changed(data_offsets=[begin, 2**62]),
-            "offsets with a gap": changed(data_offsets=[begin + 8, end + 8]), "an extra key":
-            changed(surprise=1), "no dtype": with_header(
-                json.dumps(header | {first: {"shape": [1], "data_offsets": [0, 4]}}).encode()),
+            "length 0": with_header(good, 0),
+            "length 2^64-1": with_header(good, 2**64 - 1),
+            "length 2^63": with_header(good, 2**63),
+            "length beyond the file": with_header(good, len(data)),
+            "length 9 MB": with_header(good + b" " * 9_000_000),
+            "8 bytes": data[:8],
+            "7 bytes": data[:7],
+            "not JSON": with_header(b"{" * 64),
+            "an array": with_header(b"[]"),
+            "duplicate names": with_header(good[:-1] + b"," + good[1:]),
+            "dtype": changed(dtype="F12"),
+            "shape negative": changed(shape=[-1]),
+            "shape overflow": changed(shape=[2**32, 2**32, 2**32]),
+            "shape text": changed(shape=["1"]),
+            "shape too small": changed(shape=[1]),
+            "offsets reversed": changed(data_offsets=[end, begin]),
+            "offsets negative": changed(data_offsets=[-8, end]),
+            "offsets beyond": changed(data_offsets=[begin, 2**62]),
+            "offsets with a gap": changed(data_offsets=[begin + 8, end + 8]),
+            "an extra key": changed(surprise=1),
+            "no dtype": with_header(
+                json.dumps(header | {first: {"shape": [1], "data_offsets": [0, 4]}}).encode()
+            ),
         }.items():
             with self.subTest(title):
                 bundle = copy_bundle("damaged")
@@ -283,8 +314,10 @@ class Check(harness.Case):
     def test_goldens_that_disagree_are_named_by_stage(self) -> None:
         lines = (DEMO / "golden.jsonl").read_text().splitlines()
         golden = json.loads(lines[0])
-        for stage in [s for s in golden["stages"] if s in ("tower.score", "sequence.score", "ranker.logits",
-        "value")]: with self.subTest(stage=stage):
+        for stage in [
+            s for s in golden["stages"] if s in ("tower.score", "sequence.score", "ranker.logits", "value")
+        ]:
+            with self.subTest(stage=stage):
                 bundle = copy_bundle("damaged")
                 other = json.loads(lines[0])
                 values = other["stages"][stage]
@@ -296,12 +329,14 @@ class Check(harness.Case):
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(stage, done.stderr)
         for title, text in {
-            "not JSON": "{", "no request": '{"stages":{}}', "an unknown stage": json.dumps(golden |
-            {"stages": {"magic": [1]}}),
-            "no candidates": json.dumps({"request": {"now": 1}, "stages": {}}), "an unknown field":
-            json.dumps(golden | {"more": 1}),
-            "text for numbers": json.dumps(golden | {"stages": {"value": ["x"]}}), "too few":
-            json.dumps(golden | {"stages": {"value": []}}), }.items():
+            "not JSON": "{",
+            "no request": '{"stages":{}}',
+            "an unknown stage": json.dumps(golden | {"stages": {"magic": [1]}}),
+            "no candidates": json.dumps({"request": {"now": 1}, "stages": {}}),
+            "an unknown field": json.dumps(golden | {"more": 1}),
+            "text for numbers": json.dumps(golden | {"stages": {"value": ["x"]}}),
+            "too few": json.dumps(golden | {"stages": {"value": []}}),
+        }.items():
             with self.subTest(title):
                 bundle = copy_bundle("damaged")
                 (bundle / "golden.jsonl").write_text(text + "\n")

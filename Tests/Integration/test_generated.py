@@ -20,12 +20,29 @@ class Generated(harness.Case):
         settings = harness.SCRATCH / "schemathesis.toml"
         settings.write_text('[generation]\ncodec = "ascii"\nallow-x00 = false\n')
         done = subprocess.run(
-            [str(program), "--config-file", str(settings), "run", str(contract.PATH), "-u", f"http://{self.daemon.host}:{self.daemon.port}",
-             "--phases", "examples,coverage,fuzzing", "-n", "60" if harness.SLOW else "200", "--seed", "1",
-             "--checks",
-             "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
-             "response_schema_conformance,unsupported_method",
-             "--suppress-health-check", "all"],
-            capture_output=True, text=True, cwd=harness.SCRATCH)
+            [
+                str(program),
+                "--config-file",
+                str(settings),
+                "run",
+                str(contract.PATH),
+                "-u",
+                f"http://{self.daemon.host}:{self.daemon.port}",
+                "--phases",
+                "examples,coverage,fuzzing",
+                "-n",
+                "60" if harness.SLOW else "200",
+                "--seed",
+                "1",
+                "--checks",
+                "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+                "response_schema_conformance,unsupported_method",
+                "--suppress-health-check",
+                "all",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=harness.SCRATCH,
+        )
         print(done.stdout[-6000:])
         self.assertEqual(done.returncode, 0, done.stdout[-3000:] + done.stderr[-2000:])

@@ -12,9 +12,14 @@ import contract
 import harness
 from harness import NOW
 
-HEAVY = {"history": [{"item_id": f"film-{1 + i:05}", "timestamp": NOW - 9000 + i} for i in range(500)],
-         "candidates": [{"item_id": f"film-{i:05}"} for i in range(1, 10_001)], "n": 10, "now": NOW,
-         "deadline_ms": 10_000, "degrade": "never"}
+HEAVY = {
+    "history": [{"item_id": f"film-{1 + i:05}", "timestamp": NOW - 9000 + i} for i in range(500)],
+    "candidates": [{"item_id": f"film-{i:05}"} for i in range(1, 10_001)],
+    "n": 10,
+    "now": NOW,
+    "deadline_ms": 10_000,
+    "degrade": "never",
+}
 
 
 class Stopping(harness.Case):
@@ -25,18 +30,28 @@ class Stopping(harness.Case):
 
     def test_sigterm_lets_requests_in_flight_finish(self) -> None:
         for sent in [signal.SIGTERM, signal.SIGINT]:
-            daemon = harness.Daemon("--deadline-ms", "10000", "--compute-threads", "1", "--drain-limit-ms",
-            "120000") try:
+            daemon = harness.Daemon(
+                "--deadline-ms", "10000", "--compute-threads", "1", "--drain-limit-ms", "120000"
+            )
+            try:
                 answers = []
-                threads = [threading.Thread(target=lambda: answers.append(daemon.post(HEAVY))) for _ in
-                range(6)] for thread in threads:
+                threads = [
+                    threading.Thread(target=lambda: answers.append(daemon.post(HEAVY))) for _ in range(6)
+                ]
+                for thread in threads:
                     thread.start()
                 limit = time.monotonic() + harness.patience()
                 # All six have reached the queue or a compute thread before the signal.
-                while b"recserver_connections_accepted_total" in (text := daemon.get("/metrics").body) and
-                time.monotonic() < limit:
-                    depth = next(float(line.split()[1]) for line in text.decode().splitlines() if
-                    line.startswith("recserver_queue_depth ")) if depth >= 5 or len(answers) >= 1:
+                while (
+                    b"recserver_connections_accepted_total" in (text := daemon.get("/metrics").body)
+                    and time.monotonic() < limit
+                ):
+                    depth = next(
+                        float(line.split()[1])
+                        for line in text.decode().splitlines()
+                        if line.startswith("recserver_queue_depth ")
+                    )
+                    if depth >= 5 or len(answers) >= 1:
                         break
                 daemon.process.send_signal(sent)
                 daemon.is_ending = True
@@ -121,8 +136,11 @@ class Overload(harness.Case):
                 contract.check_problem(answer, "overloaded", 503)
                 contract.check_answer("/recommend", "POST", answer)
                 self.assertGreaterEqual(int(answer.headers["retry-after"]), 1)
-        shed = next(line for line in daemon.get("/metrics").body.decode().splitlines() if
-        line.startswith("recserver_requests_shed_total "))
+        shed = next(
+            line
+            for line in daemon.get("/metrics").body.decode().splitlines()
+            if line.startswith("recserver_requests_shed_total ")
+        )
         self.assertEqual(float(shed.split()[1]), statuses[503])
         self.assertEqual(daemon.post({"n": 5}).status, 200)
 
@@ -138,13 +156,18 @@ class Overload(harness.Case):
             self.assertEqual(harness.read_answer(peer).status, 200)
             peer.close()
         limit = time.monotonic() + harness.patience()
-        while (answer := daemon.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")) is None or answer.status ==
-        503: self.assertLess(time.monotonic(), limit)
+        while (
+            answer := daemon.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        ) is None or answer.status == 503:
+            self.assertLess(time.monotonic(), limit)
 
     def test_slow_requests_get_a_408(self) -> None:
         daemon = self.start("--header-timeout-ms", "300", "--body-timeout-ms", "300")
-        for begun in [b"GET /livez HTTP/1.1\r\nHost:", b"POST /recommend HTTP/1.1\r\nHost:
-        x\r\nContent-Length: 10\r\n\r\n{"]: with self.subTest(begun=begun[:20]):
+        for begun in [
+            b"GET /livez HTTP/1.1\r\nHost:",
+            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+        ]:
+            with self.subTest(begun=begun[:20]):
                 answer = daemon.raw(begun)
                 contract.check_problem(answer, "request-timeout", 408)
                 self.assertEqual(answer.headers["connection"], "close")
@@ -155,8 +178,11 @@ class Overload(harness.Case):
         contract.check_problem(daemon.post(b"{}" + b" " * 2047), "content-too-large", 413)
 
     def test_many_clients_get_their_own_answers(self) -> None:
-        users = [f"demo-{genre}-{i}" for genre in ["horror", "scifi", "romance", "comedy", "drama"] for i in
-        range(1, 9)]
+        users = [
+            f"demo-{genre}-{i}"
+            for genre in ["horror", "scifi", "romance", "comedy", "drama"]
+            for i in range(1, 9)
+        ]
 
         def ask(user: str) -> tuple[str, str]:
             return user, json.dumps(self.daemon.recommend(user_id=user, n=10)["items"])
@@ -169,8 +195,11 @@ class Overload(harness.Case):
 
     def test_clients_that_leave_do_no_harm(self) -> None:
         request = json.dumps(HEAVY).encode()
-        head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:
-        %d\r\n\r\n" % len(request) for _ in range(30):
+        head = (
+            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % len(request)
+        )
+        for _ in range(30):
             with socket.create_connection((self.daemon.host, self.daemon.port)) as peer:
                 peer.sendall(head + request)
                 # Closing with a reset, the rudest way.
@@ -182,27 +211,42 @@ class Settings(harness.Case):
     def test_a_wrong_setting_is_named_and_ends_with_2(self) -> None:
         serve = ["serve", "--bundle", str(harness.DEMO)]
         for flags, name in [
-            (["--port", "65536"], "--port"), (["--port", "-1"], "--port"), (["--port", "http"], "--port"),
+            (["--port", "65536"], "--port"),
+            (["--port", "-1"], "--port"),
+            (["--port", "http"], "--port"),
             (["--port="], "--port"),
-            (["--loops", "0"], "--loops"), (["--compute-threads", "257"], "--compute-threads"),
+            (["--loops", "0"], "--loops"),
+            (["--compute-threads", "257"], "--compute-threads"),
             (["--queue-depth", "0"], "--queue-depth"),
-            (["--deadline-ms", "0"], "--deadline-ms"), (["--microbatch", "1.5"], "--microbatch"),
+            (["--deadline-ms", "0"], "--deadline-ms"),
+            (["--microbatch", "1.5"], "--microbatch"),
             (["--log-level", "loud"], "--log-level"),
-            (["--verify-goldens", "maybe"], "--verify-goldens"), (["--body-max", "99999999999999999999"],
-            "--body-max"),
-            (["--no-such-setting", "1"], "--no-such-setting"), (["--deadline-ms"], "--deadline-ms"),
+            (["--verify-goldens", "maybe"], "--verify-goldens"),
+            (["--body-max", "99999999999999999999"], "--body-max"),
+            (["--no-such-setting", "1"], "--no-such-setting"),
+            (["--deadline-ms"], "--deadline-ms"),
         ]:
             with self.subTest(flags=flags):
                 done = harness.run(*serve, *flags)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(name, done.stderr)
-        for variable, value in [("RECSERVER_PORT", "x"), ("RECSERVER_QUEUE_DEPTH", "0"),
-        ("RECSERVER_LOG_LEVEL", "LOUD")]: with self.subTest(variable=variable):
+        for variable, value in [
+            ("RECSERVER_PORT", "x"),
+            ("RECSERVER_QUEUE_DEPTH", "0"),
+            ("RECSERVER_LOG_LEVEL", "LOUD"),
+        ]:
+            with self.subTest(variable=variable):
                 done = harness.run(*serve, environment={variable: value})
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(variable, done.stderr)
-        for text, name in [("{", "bad.json"), ("[]", "bad.json"), ('{"port":"x"}', "port"), ('{"prot":1}',
-        "prot"), ('{"port":1,"port":2}', "bad.json"), ('{"port":true}', "port")]:
+        for text, name in [
+            ("{", "bad.json"),
+            ("[]", "bad.json"),
+            ('{"port":"x"}', "port"),
+            ('{"prot":1}', "prot"),
+            ('{"port":1,"port":2}', "bad.json"),
+            ('{"port":true}', "port"),
+        ]:
             with self.subTest(text=text):
                 path = harness.SCRATCH / "bad.json"
                 path.write_text(text)
@@ -218,14 +262,23 @@ class Settings(harness.Case):
     def test_flags_win_over_the_environment_and_it_over_the_file(self) -> None:
         path = harness.SCRATCH / "settings.json"
         path.write_text(json.dumps({"body_max": 2048, "log_level": "debug", "deadline_ms": 9000}))
-        daemon = self.start("--config", str(path), "--body-max", "8192",
-                            environment={"RECSERVER_BODY_MAX": "4096", "RECSERVER_DEADLINE_MS": "8000"})
+        daemon = self.start(
+            "--config",
+            str(path),
+            "--body-max",
+            "8192",
+            environment={"RECSERVER_BODY_MAX": "4096", "RECSERVER_DEADLINE_MS": "8000"},
+        )
         self.assertEqual(daemon.post(b"{}" + b" " * 8000).status, 200)
         self.assertEqual(daemon.post(b"{}" + b" " * 9000).status, 413)
 
     def test_a_port_in_use_or_an_address_that_is_none_is_an_error(self) -> None:
-        for flags in [["--port", str(self.daemon.port)], ["--port", "0", "--host", "no.such.host"],
-        ["--port", "0", "--host", "8.8.8.8"]]: with self.subTest(flags=flags):
+        for flags in [
+            ["--port", str(self.daemon.port)],
+            ["--port", "0", "--host", "no.such.host"],
+            ["--port", "0", "--host", "8.8.8.8"],
+        ]:
+            with self.subTest(flags=flags):
                 done = harness.run("serve", "--bundle", str(harness.DEMO), *flags)
                 self.assertEqual(done.returncode, 1, done.stderr)
                 self.assertTrue(done.stderr.strip())
@@ -252,9 +305,16 @@ class CommandLine(harness.Case):
 
     def test_recommend_answers_one_request(self) -> None:
         index = ["--index-cache", str(harness.SCRATCH / "indexes")]
-        done = harness.run("recommend", "--bundle", str(harness.DEMO), *index,
-                           json.dumps({"user_id": "demo-scifi-1", "n": 5, "now": NOW, "degrade": "never",
-                           "deadline_ms": 10_000})) self.assertEqual(done.returncode, 0, done.stderr)
+        done = harness.run(
+            "recommend",
+            "--bundle",
+            str(harness.DEMO),
+            *index,
+            json.dumps(
+                {"user_id": "demo-scifi-1", "n": 5, "now": NOW, "degrade": "never", "deadline_ms": 10_000}
+            ),
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
         answer = json.loads(done.stdout)
         contract.check({"$ref": "#/components/schemas/Recommendation"}, answer)
         self.assertEqual(answer["items"], self.daemon.recommend(user_id="demo-scifi-1", n=5)["items"])

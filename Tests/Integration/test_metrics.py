@@ -33,8 +33,11 @@ def parse(text: str) -> tuple[dict[str, str], dict[str, float]]:
             series = match[1] + (match[2] or "")
             if series in values:
                 raise AssertionError(f"twice: {series}")
-            family = next((f for f in (match[1], re.sub("_(total|bucket|sum|count)$", "", match[1])) if f in
-            types), None) if family is None or family not in helps:
+            family = next(
+                (f for f in (match[1], re.sub("_(total|bucket|sum|count)$", "", match[1])) if f in types),
+                None,
+            )
+            if family is None or family not in helps:
                 raise AssertionError(f"{series} before its TYPE and HELP")
             values[series] = float(match[3])
     return types, values
@@ -52,43 +55,64 @@ class Metrics(harness.Case):
         self.assertGreater(len(types), 20)
         self.assertNotIn("# EOF", plain.body.decode())
         open_ = self.daemon.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
-        self.assertTrue(open_.headers["content-type"].startswith("application/openmetrics-text;
-        version=1.0.0")) self.assertTrue(open_.body.endswith(b"# EOF\n"))
+        self.assertTrue(
+            open_.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        )
+        self.assertTrue(open_.body.endswith(b"# EOF\n"))
         parse(open_.body.decode())
         for family, kind in types.items():
             if kind == "histogram":
                 for series in [s for s in values if s.startswith(family + "_bucket") and 'le="+Inf"' in s]:
-                    labels = series[len(family) + 7 :].replace('le="+Inf"', "").replace(",}",
-                    "}").replace("{}", "")
+                    labels = (
+                        series[len(family) + 7 :]
+                        .replace('le="+Inf"', "")
+                        .replace(",}", "}")
+                        .replace("{}", "")
+                    )
                     self.assertEqual(values[series], values[family + "_count" + labels])
             if kind == "counter":
                 self.assertTrue(family.endswith("_total"), family)
 
     def test_counters_count(self) -> None:
         series = {
-            'recserver_request_seconds_count{route="/recommend",status="200"}': lambda:
-            self.daemon.post({"n": 1}),
-            'recserver_request_seconds_count{route="/recommend",status="400"}': lambda:
-            self.daemon.post({"n": 0}),
-            'recserver_request_seconds_count{route="/similar/{item_id}",status="200"}': lambda:
-            self.daemon.get("/similar/film-00001"),
-            'recserver_request_seconds_count{route="/similar/{item_id}",status="404"}': lambda:
-            self.daemon.get("/similar/none"),
-            'recserver_request_seconds_count{route="other",status="404"}': lambda:
-            self.daemon.get("/nothing"),
-            'recserver_request_seconds_count{route="/recommend",status="405"}': lambda:
-            self.daemon.get("/recommend"),
+            'recserver_request_seconds_count{route="/recommend",status="200"}': lambda: self.daemon.post(
+                {"n": 1}
+            ),
+            'recserver_request_seconds_count{route="/recommend",status="400"}': lambda: self.daemon.post(
+                {"n": 0}
+            ),
+            'recserver_request_seconds_count{route="/similar/{item_id}",status="200"}': lambda: (
+                self.daemon.get("/similar/film-00001")
+            ),
+            'recserver_request_seconds_count{route="/similar/{item_id}",status="404"}': lambda: (
+                self.daemon.get("/similar/none")
+            ),
+            'recserver_request_seconds_count{route="other",status="404"}': lambda: self.daemon.get(
+                "/nothing"
+            ),
+            'recserver_request_seconds_count{route="/recommend",status="405"}': lambda: self.daemon.get(
+                "/recommend"
+            ),
             "recserver_protocol_errors_total": lambda: self.daemon.raw(b"BAD\r\n\r\n"),
             "recserver_connections_accepted_total": lambda: self.daemon.get("/livez"),
             "recserver_history_tokens_total": lambda: self.daemon.recommend(user_id="demo-scifi-1"),
             "recserver_deadline_missed_total": lambda: self.daemon.post(
-                {"user_id": "demo-scifi-1", "n": 500, "deadline_ms": 1, "degrade": "never", "diversity": 1, "filter": {"not": {"any": []}}}
+                {
+                    "user_id": "demo-scifi-1",
+                    "n": 500,
+                    "deadline_ms": 1,
+                    "degrade": "never",
+                    "diversity": 1,
+                    "filter": {"not": {"any": []}},
+                }
             ),
             "recserver_short_answers_total": lambda: self.daemon.recommend(filter={"any": []}),
-            'recserver_stage_seconds_count{stage="rank"}': lambda:
-            self.daemon.recommend(user_id="demo-scifi-1"),
+            'recserver_stage_seconds_count{stage="rank"}': lambda: self.daemon.recommend(
+                user_id="demo-scifi-1"
+            ),
             "recserver_received_bytes_total": lambda: self.daemon.get("/livez"),
-            "recserver_sent_bytes_total": lambda: self.daemon.get("/livez"), }
+            "recserver_sent_bytes_total": lambda: self.daemon.get("/livez"),
+        }
         for name, act in series.items():
             with self.subTest(name):
                 before = self.values().get(name, 0)
@@ -101,21 +125,39 @@ class Metrics(harness.Case):
             self.daemon.get(path)
         text = self.daemon.get("/metrics").body.decode()
         routes = set(re.findall(r'route="([^"]*)"', text))
-        self.assertLessEqual(routes, {"/recommend", "/similar/{item_id}", "/livez", "/readyz", "/healthz",
-        "/version", "/metrics", "/openapi.yaml", "other"})
+        self.assertLessEqual(
+            routes,
+            {
+                "/recommend",
+                "/similar/{item_id}",
+                "/livez",
+                "/readyz",
+                "/healthz",
+                "/version",
+                "/metrics",
+                "/openapi.yaml",
+                "other",
+            },
+        )
 
     def test_the_gauges_tell_the_truth(self) -> None:
         values = self.values()
         self.assertEqual(values["recserver_ready"], 1)
         self.assertEqual(values["recserver_bundle_items"], len(harness.catalogue().items))
         self.assertGreater(values["process_resident_memory_bytes"], 1e6)
-        self.assertTrue(any(series.startswith("recserver_bundle_info{") and 'model_version="demo-1"' in
-        series for series in values))
+        self.assertTrue(
+            any(
+                series.startswith("recserver_bundle_info{") and 'model_version="demo-1"' in series
+                for series in values
+            )
+        )
 
     def test_promtool_agrees(self) -> None:
         if not harness.FULL:
             self.skipTest("only with --full")
         if not shutil.which("promtool"):
             self.skipTest("promtool is not installed")
-        done = subprocess.run(["promtool", "check", "metrics"], input=self.daemon.get("/metrics").body,
-        capture_output=True) self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        done = subprocess.run(
+            ["promtool", "check", "metrics"], input=self.daemon.get("/metrics").body, capture_output=True
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
