@@ -86,7 +86,7 @@ def build(log: InteractionLog, recipe: Recipe, out: Path, resume: bool = False) 
     )
     rng = np.random.default_rng(recipe.seed + 1)
     train = rng.permutation(split.ranker_train)[: recipe.ranker_examples]
-    valid = rng.permutation(split.ranker_valid)[: recipe.ranker_examples // 3]
+    valid = rng.permutation(split.ranker_valid)[: recipe.ranker_examples // 10]
     short = np.where(rng.random(len(train)) < 0.06, rng.integers(0, 4, len(train)), 1 << 30)
     config, ranker, tasks, quality = train_ranker(
         stages,

@@ -47,14 +47,14 @@ def init_ranker(config: RankerConfig, key: jax.Array, users: int, items: int) ->
         if config.cross_rank:
             cross.append(
                 {
-                    "u": 0.3 / np.sqrt(w) * jax.random.normal(next(keys), (w, config.cross_rank)),
-                    "v": 0.3 / np.sqrt(w) * jax.random.normal(next(keys), (config.cross_rank, w)),
+                    "u": 0.17 / np.sqrt(w) * jax.random.normal(next(keys), (w, config.cross_rank)),
+                    "v": 0.17 / np.sqrt(w) * jax.random.normal(next(keys), (config.cross_rank, w)),
                     "bias": jnp.zeros(w),
                 }
             )
         else:
             cross.append(
-                {"weight": 0.1 / np.sqrt(w) * jax.random.normal(next(keys), (w, w)), "bias": jnp.zeros(w)}
+                {"weight": 0.03 / np.sqrt(w) * jax.random.normal(next(keys), (w, w)), "bias": jnp.zeros(w)}
             )
     deep, below = [], w
     for size in config.deep:

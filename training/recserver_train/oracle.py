@@ -11,49 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-
-def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def silu(x: np.ndarray) -> np.ndarray:
-    return x * sigmoid(x)
-
-
-ACTIVATIONS = {
-    "relu": lambda x: np.maximum(x, 0),
-    "silu": silu,
-    "gelu": lambda x: x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
-    "tanh": np.tanh,
-    "identity": lambda x: x,
-}
-
-
-def bucket(seconds: np.ndarray) -> np.ndarray:
-    return np.minimum(128, np.trunc(np.log(np.maximum(1, np.abs(seconds))) / 0.301)).astype(int)
-
-
-def fnv(text: str) -> int:
-    h = 14695981039346656037
-    for byte in text.encode():
-        h = ((h ^ byte) * 1099511628211) % 2**64
-    return h
-
-
-def text_of(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return str(int(value)) if float(value).is_integer() else None
-    return value if isinstance(value, str) else None
-
-
-def number_of(value: Any) -> float | None:
-    return None if isinstance(value, (bool, str, list)) or value is None else float(value)
+from .oracle_math import ACTIVATIONS, bucket, fnv, layer_norm, number_of, sigmoid, silu, text_of
 
 
 class Oracle:
@@ -102,8 +60,6 @@ class Oracle:
                 rows = [kind(v) if p else None for v, p in zip(values, present)]
             result[entry["name"]] = rows
         return result
-
-    # Requests.
 
     def events(self, request: dict[str, Any]) -> list[tuple[int, int, float | None]]:
         """(item row, action, time) of the known events of a request, times filled."""
@@ -194,8 +150,6 @@ class Oracle:
             return np.zeros(f["dimension"])
         picked = np.stack([self.lookup(f, v) for v in values])
         return picked.mean(0) if f["pooling"] == "mean" else picked.sum(0)
-
-    # Stages.
 
     def user_vector(self, request: dict[str, Any]) -> np.ndarray:
         tower = self.manifest["tower"]

@@ -19,12 +19,40 @@ from .towers import feature_widths
 NEGATIVES = 31
 
 
+def choose(
+    retrieved: np.ndarray, positive: np.ndarray, negatives: int | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The true item (column 0) and negatives of each row's retrieved list, and what stands for the others.
+
+    All of the list, or `negatives` of it: half from its head, half from the rest. The second array, one value
+    per column, is added to the logits in a softmax: -log of the share that was drawn, so that the sum
+    estimates the one over the whole list.
+    """
+    rows, count = retrieved.shape
+    others = np.empty((rows, count - 1), retrieved.dtype)
+    for i in range(rows):
+        others[i] = retrieved[i][retrieved[i] != positive[i]][: count - 1]
+    if negatives is None:
+        return np.concatenate([positive[:, None], others], 1).astype(np.int32), np.zeros(count, np.float32)
+    near, far = negatives // 2, negatives - negatives // 2
+    head = min(4 * near, (count - 1) // 2)
+    chosen = np.empty((rows, 1 + negatives), np.int32)
+    chosen[:, 0] = positive
+    for i in range(rows):
+        picks = np.concatenate(
+            [rng.choice(head, near, replace=False), head + rng.choice(count - 1 - head, far, replace=False)]
+        )
+        chosen[i, 1:] = others[i, picks]
+    shares = [1.0] + [near / head] * near + [far / (count - 1 - head)] * far
+    return chosen, -np.log(shares).astype(np.float32)
+
+
 def collect(
-    stages: Stages, inputs: RankerInputs, at: Moments, negatives: int, rng: np.random.Generator, label: str
-) -> tuple[Encoded, np.ndarray]:
+    stages: Stages, inputs: RankerInputs, at: Moments, negatives: int | None, rng: np.random.Generator,
+    label: str ) -> tuple[Encoded, np.ndarray]:
     """Encoded groups of the true item (column 0) and retrieved negatives, and the moments' order they are in.
 
-    Half of the negatives come from the head of the retrieved list, half from the rest.
+    `negatives` None takes the whole list.
     """
     size, parts, order = 64, [], []
     total = -(-len(at) // size)
@@ -34,15 +62,10 @@ def collect(
         history, state = stages.sequence_state(here)
         retrieved = stages.retrieve(here, users, np.asarray(state[0]))
         positive = stages.log.items[here.events]
-        chosen = np.empty((size, 1 + negatives), np.int32)
-        head = min(8 * negatives // 4, retrieved.shape[1] // 2)
-        for i in range(size):
-            near = rng.choice(head, negatives // 2, replace=False)
-            far = head + rng.choice(retrieved.shape[1] - head, negatives - negatives // 2, replace=False)
-            chosen[i, 1:] = retrieved[i, np.concatenate([near, far])]
-        chosen[:, 0] = positive
+        chosen, correction = choose(retrieved, positive, negatives, rng)
         encoded = inputs.at(here, chosen, users, stages.sequence_scores(history, state, chosen))
         encoded["candidates"] = chosen
+        encoded["correction"] = np.broadcast_to(correction, chosen.shape)
         parts.append(encoded)
         order.append(rows)
     keys = parts[0].keys()
@@ -100,6 +123,7 @@ def train_ranker(
     batch: int = 128,
     learning_rate: float = 1e-3,
     decay: float = 1e-2,
+    bce_weight: float = 0.2,
 ) -> tuple[RankerConfig, Params, list[dict[str, Any]], dict[str, Any]]:
     """Returns configuration, parameters, tasks with calibration, and metrics of the held-out slice.
 
@@ -120,7 +144,7 @@ def train_ranker(
     config = replace(config, widths=feature_widths(config.inputs, dimensions))
     inputs = RankerInputs(stages, config.inputs)
     data, order = collect(stages, inputs, train, NEGATIVES, rng, "ranker examples")
-    held, held_order = collect(stages, inputs, valid, 99, rng, "held-out examples")
+    held, held_order = collect(stages, inputs, valid, None, rng, "held-out examples")
     config = standardise(config, data)
     labels = {"like": log.liked[train.events[order]]} if log.liked is not None else {}
     params = init_ranker(config, jax.random.key(seed), log.exported_users, log.item_count)
@@ -138,9 +162,9 @@ def train_ranker(
         x0 = assemble(config, {**frozen, **params["tables"]}, encoded)
         logits = ranker_logits(params, config, x0)
         watch = logits[..., 0]
-        listwise = (jax.nn.logsumexp(watch, -1) - watch[:, 0]).mean()
+        listwise = (jax.nn.logsumexp(watch + encoded["correction"], -1) - watch[:, 0]).mean()
         truth = jnp.zeros(watch.shape).at[:, 0].set(1)
-        value = listwise + binary_cross_entropy(watch, truth).mean()
+        value = listwise + bce_weight * binary_cross_entropy(watch, truth).mean()
         if like is not None:
             value += 0.5 * binary_cross_entropy(logits[:, 0, config.tasks.index("like")], like).mean()
         return value
@@ -157,12 +181,12 @@ def train_ranker(
     score = jax.jit(lambda p, e: ranker_logits(p, config, assemble(config, {**frozen, **p["tables"]}, e)))
 
     def predict(params: Params) -> np.ndarray:
-        chunks = [{k: v[i : i + 256] for k, v in held.items()} for i in range(0, len(held_order), 256)]
+        chunks = [{k: v[i : i + 64] for k, v in held.items()} for i in range(0, len(held_order), 64)]
         return np.concatenate([np.asarray(score(params, c)) for c in chunks])
 
     logits = predict(params)
     best, kept = ndcg_of_first(logits[..., 0]), params
-    say(f"ranker: NDCG@10 among 100 before training {best:.4f}")
+    say(f"ranker: NDCG@10 before training {best:.4f}")
     count = len(train)
     steps, index = max(1, count // batch), 0
     for epoch in range(epochs):

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from recserver_train.check import Checker  # noqa: E402
-from recserver_train.conformance import CASES, write_all  # noqa: E402
+from recserver_train.conformance import write_all  # noqa: E402
+from recserver_train.conformance_cases import CASES  # noqa: E402
 from recserver_train.oracle import Oracle  # noqa: E402
 from recserver_train.sasrec import SASRecConfig, init_sasrec, sasrec_rows  # noqa: E402
 
