@@ -127,8 +127,8 @@ def train_ranker(
 ) -> tuple[RankerConfig, Params, list[dict[str, Any]], dict[str, Any]]:
     """Returns configuration, parameters, tasks with calibration, and metrics of the held-out slice.
 
-    It starts from the sequence model's own order and keeps the epoch that ranks the held-out slice best.
-    Tables in `frozen` (the towers') are not trained.
+    It starts from the sequence model's own order and keeps the epoch, or the mixture of it with the start,
+    that ranks the held-out slice best. Tables in `frozen` (the towers') are not trained.
     """
     rng = np.random.default_rng(seed)
     log = stages.log
@@ -186,6 +186,7 @@ def train_ranker(
 
     logits = predict(params)
     best, kept = ndcg_of_first(logits[..., 0]), params
+    start = kept_by_training = params
     say(f"ranker: NDCG@10 before training {best:.4f}")
     count = len(train)
     steps, index = max(1, count // batch), 0
@@ -207,8 +208,17 @@ def train_ranker(
         say(
             f"ranker: epoch {epoch + 1} of {epochs}, loss {total / steps:.4f}, NDCG@10 {quality:.4f}"
         )
-        if quality > best or kept is None:
+        if quality > best:
             best, kept, logits = quality, params, logits_now
+            kept_by_training = params
+    if kept is not start:
+        for share in (0.25, 0.5, 0.75):
+            mixed = jax.tree.map(lambda a, b, w=share: (1 - w) * a + w * b, start, kept_by_training)
+            logits_now = predict(mixed)
+            quality = ndcg_of_first(logits_now[..., 0])
+            say(f"ranker: {share:.2f} of the way from the sequence order, NDCG@10 {quality:.4f}")
+            if quality >= best:
+                best, kept, logits = quality, mixed, logits_now
     liked = log.liked[valid.events[held_order]] if log.liked is not None else None
     by_time = np.argsort(
         valid.events[held_order] if log.times is None else log.times[valid.events[held_order]]

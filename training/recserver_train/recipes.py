@@ -234,7 +234,6 @@ def movielens_1m(log: InteractionLog, minutes: float | None, quick: bool) -> Rec
         *tower[:5],
         genres(log),
         squash_feature("year", "item", "identity", numbers(log, "year")),
-        Feature("item_row", "item_id", "row", {"dimension": 8}),
         *STAGES,
     ]
     return Recipe(
@@ -266,6 +265,7 @@ def movielens_1m(log: InteractionLog, minutes: float | None, quick: bool) -> Rec
         precision={"item": "F16", "sequence": "F16", "feature": "F16", "weight": "F32"},
         tower_epochs=2,
         sequence_epochs=100,
-        ranker_epochs=4,
+        ranker_epochs=3,
+        ranker_examples=24_000,
         minutes=6 if quick else minutes or 30,
     )
