@@ -9,7 +9,6 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,40 +163,6 @@ int32_t CLinux_monitor_wait_until(CLinux_monitor *monitor, uint64_t deadline) {
 void CLinux_monitor_signal(CLinux_monitor *monitor) { pthread_cond_signal(&monitor->condition); }
 void CLinux_monitor_broadcast(CLinux_monitor *monitor) { pthread_cond_broadcast(&monitor->condition); }
 
-// MARK: - Signals
-
-const int32_t CLinux_SIGTERM = SIGTERM;
-const int32_t CLinux_SIGINT = SIGINT;
-const int32_t CLinux_SIGHUP = SIGHUP;
-
-static sigset_t awaited_signals(void) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    return set;
-}
-
-int32_t CLinux_signals_block(void) {
-    struct sigaction ignore = {0};
-    ignore.sa_handler = SIG_IGN;
-    if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigaction(SIGXFSZ, &ignore, NULL) < 0) return -errno;
-    sigset_t set = awaited_signals();
-    return -pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
-
-int32_t CLinux_signals_wait(int64_t timeout_nanoseconds) {
-    sigset_t set = awaited_signals();
-    struct timespec t = {timeout_nanoseconds / 1000000000, timeout_nanoseconds % 1000000000};
-    for (;;) {
-        int number = timeout_nanoseconds < 0 ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &t);
-        if (number > 0) return number;
-        if (errno == EAGAIN) return 0;
-        if (errno != EINTR) return -errno;
-    }
-}
-
 // MARK: - Files and sockets
 
 #define REPEAT_WHILE_INTERRUPTED(result, call) \
@@ -205,10 +170,12 @@ int32_t CLinux_signals_wait(int64_t timeout_nanoseconds) {
         result = (call);                       \
     } while (result < 0 && errno == EINTR)
 
+// Not repeated: Linux has given the descriptor up even when it says EINTR.
 int32_t CLinux_close(int32_t fd) { return close(fd) < 0 ? -errno : 0; }
 
 int32_t CLinux_open_null(void) {
-    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int fd;
+    REPEAT_WHILE_INTERRUPTED(fd, open("/dev/null", O_RDONLY | O_CLOEXEC));
     return fd < 0 ? -errno : fd;
 }
 
@@ -322,7 +289,8 @@ int32_t CLinux_epoll_remove(int32_t epoll, int32_t fd) {
     return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
 }
 
-int32_t CLinux_epoll_wait(int32_t epoll, CLinux_event *events, int32_t capacity, int32_t timeout_milliseconds) {
+int32_t CLinux_epoll_wait(
+    int32_t epoll, CLinux_event *events, int32_t capacity, int32_t timeout_milliseconds) {
     struct epoll_event batch[256];
     if (capacity > 256) capacity = 256;
     int count = epoll_wait(epoll, batch, capacity, timeout_milliseconds);
@@ -341,5 +309,6 @@ int32_t CLinux_eventfd(void) {
 
 int32_t CLinux_eventfd_signal(int32_t fd) {
     uint64_t one = 1;
-    return CLinux_write(fd, &one, sizeof one) < 0 ? -errno : 0;
+    int64_t written = CLinux_write(fd, &one, sizeof one);
+    return written < 0 ? (int32_t)written : 0;
 }

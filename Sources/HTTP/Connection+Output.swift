@@ -7,9 +7,20 @@ extension Connection {
 
     /// Takes the answer to request `sequence`; `settle` sends it.
     func answer(_ sequence: UInt64, _ response: HTTPResponse) {
+        guard let position = unanswered(sequence) else { return }
+        pipeline[position].response = response
+    }
+
+    /// Nobody is left to answer request `sequence`: the application's words for that are the answer.
+    func abandon(_ sequence: UInt64, _ loop: EventLoop) {
+        guard let position = unanswered(sequence) else { return }
+        pipeline[position].response = loop.settings.errorResponse(.abandoned)
+    }
+
+    private func unanswered(_ sequence: UInt64) -> Int? {
         let position = sequence &- firstSequence
-        guard position < UInt64(pipeline.count), pipeline[Int(position)].response == nil else { return }
-        pipeline[Int(position)].response = response
+        guard position < UInt64(pipeline.count), pipeline[Int(position)].response == nil else { return nil }
+        return Int(position)
     }
 
     /// Sends what can be sent, closes when all is done, and sets the timer: after everything else that

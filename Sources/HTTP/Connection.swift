@@ -39,6 +39,7 @@ final class Connection {
     var hasUnparsedInput = false
     /// The socket has bytes, or its end, as far as epoll has told.
     var isReadable = false
+    /// The peer has sent its last byte, and still gets its answers.
     var hasPeerEnded = false
     var requestCount = 0
 
@@ -95,7 +96,6 @@ final class Connection {
         if event.hasEnded {
             hasPeerEnded = true
             isReadable = true
-            if !pipeline.isEmpty { presence.leave() }
         }
         advance(loop)
     }
@@ -147,7 +147,9 @@ final class Connection {
         }
     }
 
+    /// The peer sends no more, but may still read: it gets the answers that are pending.
     private func endInput(_ loop: EventLoop) {
+        hasPeerEnded = true
         isReadable = false
         if pipeline.isEmpty, unsentByteCount == 0 { return close(loop) }
         phase = .finishing
@@ -192,7 +194,6 @@ final class Connection {
             PendingAnswer(
                 form: .init(isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)))
         if closes { phase = .finishing }
-        if hasPeerEnded { presence.leave() }
         loop.settings.handler(
             request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
     }

@@ -161,6 +161,10 @@ final class EventLoop {
             guard let connection = connection(key) else { return }
             connection.answer(sequence, response)
             touch(connection)
+        case .abandoned(let key, let sequence):
+            guard let connection = connection(key) else { return }
+            connection.abandon(sequence, self)
+            touch(connection)
         case .drain: drain()
         case .finish:
             drain()

@@ -4,6 +4,8 @@ import Threading
 /// What reaches a loop from other threads, and from handlers on its own.
 enum LoopMessage: Sendable {
     case answer(connection: UInt64, sequence: UInt64, HTTPResponse)
+    /// Nobody is left to answer.
+    case abandoned(connection: UInt64, sequence: UInt64)
     case drain
     /// Leave as soon as the last connection has gone.
     case finish
@@ -20,7 +22,8 @@ final class Presence: Sendable {
 
 /// A request awaiting its answer: the reply handle, which may travel to any thread.
 ///
-/// If the last copy disappears unanswered, the client gets 500.
+/// If the last copy disappears unanswered, the client gets the server's answer to
+/// `HTTPProtocolError.abandoned`, which is made on the loop's thread.
 public struct Exchange: Sendable {
     private final class Reply: Sendable {
         let presence: Presence
@@ -42,7 +45,12 @@ public struct Exchange: Sendable {
         }
 
         deinit {
-            if !answered.load(ordering: .relaxed) { send(.problem(.abandoned)) }
+            guard !answered.load(ordering: .relaxed) else { return }
+            switch destination {
+            case .loop(let mailbox, let connection, let sequence):
+                mailbox.send(.abandoned(connection: connection, sequence: sequence))
+            case .closure(let receive): receive(.problem(.abandoned))
+            }
         }
     }
 
@@ -58,7 +66,8 @@ public struct Exchange: Sendable {
             presence: presence, destination: .loop(mailbox, connection: connection, sequence: sequence))
     }
 
-    /// An exchange without a connection: `receive` gets the answer, once, on the thread that responds.
+    /// An exchange without a connection: `receive` gets the answer, once, on the thread that responds, or
+    /// `HTTPResponse.problem(.abandoned)` on the thread that drops the last copy.
     public init(receive: @escaping @Sendable (HTTPResponse) -> Void) {
         reply = Reply(presence: Presence(), destination: .closure(receive))
     }
@@ -66,8 +75,9 @@ public struct Exchange: Sendable {
     /// Answers; any thread. Only the first answer counts, and none once the client has gone.
     public func respond(_ response: HTTPResponse) { reply.send(response) }
 
-    /// True once the client has gone: nobody will read the answer. A client that shuts down its sending side
-    /// counts as
-    /// gone, though it still gets an answer that is given.
+    /// True once nobody can get the answer: the connection was reset, failed, or closed by the server.
+    ///
+    /// A client that ends its sending side may still read and is not gone. One that closes in an orderly way
+    /// looks the same until something is sent to it.
     public var isClosed: Bool { reply.presence.isGone }
 }

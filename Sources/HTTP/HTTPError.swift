@@ -12,7 +12,7 @@ public enum HTTPError: Error, Equatable, Sendable {
     case alreadyStarted
 }
 
-/// Why the HTTP layer itself answers a request with an error; each closes the connection.
+/// Why the HTTP layer itself answers a request with an error; each but `abandoned` closes the connection.
 ///
 /// RFC 9110 and RFC 9112 name the statuses; the texts hold nothing of the request.
 public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {

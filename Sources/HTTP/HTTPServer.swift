@@ -32,9 +32,9 @@ public final class HTTPServer: Sendable {
     ///   - port: 0 picks a free one.
     ///   - loops: number of loop threads, at least 1.
     ///   - cores: processors to pin the loops to, in turn; empty for none.
-    ///   - errorResponse: the answer to what the HTTP layer refuses; runs on a loop's thread. The status of
-    ///     the answer
-    ///     should be that of the error.
+    ///   - errorResponse: the answer to what the HTTP layer refuses, and to a request whose exchange
+    ///     disappeared unanswered; runs on a loop's thread. The status of the answer should be that of the
+    ///     error.
     ///   - handler: gets each request once, with the handle to answer it.
     public init(
         host: String, port: UInt16, loops: Int = 1, cores: [Int] = [], limits: HTTPLimits = HTTPLimits(),

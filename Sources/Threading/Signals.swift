@@ -10,18 +10,24 @@ public enum Signal: Sendable, Equatable {
     case hangUp
 }
 
-/// Signals as values, waited for on the main thread; no code ever runs in a signal handler.
+/// Signals as values, counted by handlers and waited for on the main thread; no Swift runs in a handler.
+///
+/// It does not matter which thread a signal is delivered to, nor when that thread was started.
 public enum Signals {
-    /// Blocks SIGTERM, SIGINT and SIGHUP in this thread and all it will start, ignores SIGPIPE and SIGXFSZ.
+    /// Counts SIGTERM, SIGINT and SIGHUP from here on, ignores SIGPIPE and SIGXFSZ.
     ///
-    /// Call on the main thread before any other thread is started.
-    public static func block() throws(ThreadingError) {
-        let status = CLinux_signals_block()
+    /// Call early on the main thread: a signal before this call ends the process. Calling again is harmless.
+    /// From then on signals interrupt system calls: what the kernel restarts goes on (SA_RESTART), the waits
+    /// in this module and in epoll go on by themselves.
+    public static func install() throws(ThreadingError) {
+        let status = CLinux_signals_install()
         guard status == 0 else { throw .system(call: "sigaction", errno: -status) }
     }
 
-    /// The next signal; waits for ever, or for `limit` and then gives nil. A signal sent earlier is kept
-    /// until asked for.
+    /// The next signal; waits for ever, or for `limit` and then gives nil. One thread at a time.
+    ///
+    /// Every delivered signal is given once, also one that came before the call; SIGTERM goes before SIGINT
+    /// and both before any number of SIGHUPs. Throws before `install`.
     public static func wait(within limit: Duration? = nil) throws(ThreadingError) -> Signal? {
         let timeout = limit.map { Int64(clamping: $0.nanosecondsClamped) } ?? -1
         let number = CLinux_signals_wait(timeout)
@@ -30,7 +36,7 @@ public enum Signals {
         case CLinux_SIGTERM: return .terminate
         case CLinux_SIGINT: return .interrupt
         case CLinux_SIGHUP: return .hangUp
-        default: throw .system(call: "sigwaitinfo", errno: -number)
+        default: throw .system(call: "ppoll", errno: -number)
         }
     }
 }

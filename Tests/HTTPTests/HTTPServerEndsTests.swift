@@ -129,32 +129,6 @@ struct HTTPServerEndsTests {
         #expect(next.response()?.status == 200)
     }
 
-    @Test(arguments: [true, false])
-    func `an exchange knows that its client has gone`(byReset: Bool) throws {
-        let test = try TestServer()
-        var client: TestClient? = TestClient(port: test.port)
-        client?.send(get("/async"))
-        let (_, exchange) = try test.next()
-        #expect(!exchange.isClosed)
-        if byReset { client?.reset() }
-        client = nil
-        #expect(test.eventually { _ in exchange.isClosed })
-        exchange.respond(HTTPResponse(status: 200))
-        #expect(test.eventually { $0.connectionsOpen == 0 })
-    }
-
-    @Test func `a client that only ends its sending side still gets its answers`() throws {
-        let test = try TestServer()
-        let client = TestClient(port: test.port)
-        client.send(get("/1") + get("/async2"))
-        client.endSending()
-        let (request, exchange) = try test.next()
-        exchange.respond(TestServer.echo(request))
-        #expect(client.response()?.body == "GET /1 0")
-        #expect(client.response()?.body == "GET /async2 0")
-        #expect(client.closesSilently())
-    }
-
     @Test func `draining closes idle connections, finishes what is in work and accepts no more`() throws {
         let test = try TestServer(loops: 2)
         let idle = TestClient(port: test.port)

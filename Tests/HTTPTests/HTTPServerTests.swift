@@ -10,13 +10,18 @@ final class TestServer: Sendable {
     /// Exchanges of requests to /async…, in order of arrival.
     let waiting: BoundedQueue<(HTTPRequest, Exchange)>
 
-    init(loops: Int = 1, _ change: (inout HTTPLimits) -> Void = { _ in }) throws {
+    init(
+        loops: Int = 1, _ change: (inout HTTPLimits) -> Void = { _ in },
+        errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse = { .problem($0) }
+    ) throws {
         var limits = HTTPLimits()
         limits.drainIdleGrace = .zero
         change(&limits)
         let waiting = BoundedQueue<(HTTPRequest, Exchange)>(capacity: 1_000)
         self.waiting = waiting
-        server = HTTPServer(host: "127.0.0.1", port: 0, loops: loops, limits: limits) { request, exchange in
+        server = HTTPServer(
+            host: "127.0.0.1", port: 0, loops: loops, limits: limits, errorResponse: errorResponse
+        ) { request, exchange in
             if request.path.hasPrefix("/async") {
                 if !waiting.offer((request, exchange)) { exchange.respond(HTTPResponse(status: 503)) }
             } else {

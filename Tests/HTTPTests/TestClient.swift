@@ -5,6 +5,14 @@ import Glibc
 final class TestClient {
     private let descriptor: Int32
     private let noSignal = Int32(truncatingIfNeeded: 0x4000)  // MSG_NOSIGNAL
+    /// Nothing restarts the calls of a socket with a time limit after a signal.
+    private static func uninterrupted(_ call: () -> Int) -> Int {
+        while true {
+            let result = call()
+            guard result < 0, errno == EINTR else { return result }
+        }
+    }
+
     private var received: [UInt8] = []
     private(set) var hasEnded = false
 
@@ -37,7 +45,9 @@ final class TestClient {
         while start < bytes.count {
             let count = unsafe bytes.withUnsafeBytes { buffer in
                 let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[start...])
-                return unsafe Glibc.send(descriptor, rest.baseAddress, rest.count, noSignal)
+                return Self.uninterrupted {
+                    unsafe Glibc.send(descriptor, rest.baseAddress, rest.count, noSignal)
+                }
             }
             guard count > 0 else { return }
             start += count
@@ -72,7 +82,9 @@ final class TestClient {
 
     private func receive() -> Bool {
         var chunk = [UInt8](repeating: 0, count: 65_536)
-        let count = unsafe recv(descriptor, &chunk, chunk.count, 0)
+        let count = unsafe chunk.withUnsafeMutableBytes { buffer in
+            Self.uninterrupted { unsafe recv(descriptor, buffer.baseAddress, buffer.count, 0) }
+        }
         if count == 0 || count < 0 && errno == ECONNRESET { hasEnded = true }
         guard count > 0 else { return false }
         received += chunk[0..<count]

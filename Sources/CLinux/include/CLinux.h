@@ -80,11 +80,11 @@ extern const int32_t CLinux_SIGTERM;
 extern const int32_t CLinux_SIGINT;
 extern const int32_t CLinux_SIGHUP;
 
-/// Blocks SIGTERM, SIGINT and SIGHUP in the calling thread and every thread it starts later,
-/// and ignores SIGPIPE and SIGXFSZ; 0 or -errno.
-int32_t CLinux_signals_block(void);
-/// Waits for one of the blocked signals: its number, 0 when `timeout_nanoseconds` (≥ 0) passed, or -errno.
-/// A negative timeout waits for ever.
+/// From here on SIGTERM, SIGINT and SIGHUP are counted, whichever thread they are delivered to, and SIGPIPE
+/// and SIGXFSZ are ignored; the calling thread no longer blocks the counted ones. 0 or -errno.
+int32_t CLinux_signals_install(void);
+/// Takes one counted signal, SIGTERM before SIGINT before SIGHUP, and waits for one if there is none: its
+/// number, 0 when `timeout_nanoseconds` (negative: for ever) passed, or -errno. One thread at a time.
 int32_t CLinux_signals_wait(int64_t timeout_nanoseconds);
 
 // MARK: - Files and sockets
@@ -100,8 +100,8 @@ int32_t CLinux_listen_tcp(const char *_Nonnull host, uint16_t port, int32_t reus
 int32_t CLinux_local_port(int32_t fd);
 
 enum { CLinux_peer_bytes = 64 };
-/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `peer` receives the numeric address of the
-/// other side, NUL-terminated (CLinux_peer_bytes of room); `*is_loopback` is 1 for 127.0.0.0/8 and ::1.
+/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `peer` receives the numeric address of
+/// the other side, NUL-terminated (CLinux_peer_bytes of room); `*is_loopback` is 1 for 127.0.0.0/8 and ::1.
 int32_t CLinux_accept(int32_t fd, char *_Nonnull peer, int32_t *_Nonnull is_loopback);
 int64_t CLinux_read(int32_t fd, void *_Nonnull bytes, size_t count);
 int64_t CLinux_write(int32_t fd, const void *_Nonnull bytes, size_t count);
