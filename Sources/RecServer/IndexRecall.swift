@@ -33,8 +33,15 @@ struct IndexRecall {
                     "sequence.item_embedding.weight", index,
                     RetrievalModel.sequenceTable(model.items, head: head),
                     retrieval,
-                    RetrievalModel.sequenceConfiguration(retrieval.index, dimension: model.dimension),
+                    RetrievalModel.adapted(retrieval.index, dimension: model.dimension),
                     progress))
+        }
+        let table = snapshot.retrieval.similarTable
+        if table.vectors !== snapshot.retrieval.table.vectors {
+            recalls.append(
+                try measure(
+                    "item.similar", snapshot.retrieval.similarIndex, table, retrieval,
+                    RetrievalModel.adapted(retrieval.index, dimension: table.dimension), progress))
         }
         return recalls
     }

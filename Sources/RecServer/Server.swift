@@ -10,6 +10,7 @@ final class Server {
     private let logger: Logger
     private let service: RecommendService
     private let startedAt = WallClock.nanoseconds
+    private let counters = CountersSource()
 
     /// This program's version.
     static let version = "0.1.0"
@@ -23,7 +24,7 @@ final class Server {
     /// Serves until a signal ends it.
     /// - Returns: the exit code: 0 after a clean drain, 1 when the start failed or requests were cut.
     func run() throws -> Int32 {
-        try Signals.block()
+        try Signals.install()
         // Each connection is a descriptor: the soft limit of a login shell is 1,024.
         _ = ProcessStatistics.raiseFileLimit()
         let wanted = configuration.integer("compute_threads")
@@ -52,7 +53,10 @@ final class Server {
             return 1
         case .interrupted:
             logger.info("stopped while loading")
-            return 0
+            http.stop(within: .zero)
+            pool.stop()
+            // The loading thread is inside FAISS or BLAS, whose destructors must not run under it.
+            ProcessExit.immediately(0)
         }
     }
 
@@ -90,7 +94,7 @@ final class Server {
     }
 
     private func listen(_ pool: ComputePool) throws -> HTTPServer {
-        let counters = CountersSource()
+        let counters = counters
         let handler = LoopHandler(
             service: service, pool: pool, openAPI: PackageResources.openapi_yaml, version: Self.version,
             startedAt: startedAt,
@@ -147,6 +151,8 @@ final class Server {
     }
 
     private func drain(_ http: HTTPServer, _ pool: ComputePool) -> Int32 {
+        // The server's handler holds the counters, which hold the server.
+        defer { counters.detach() }
         service.beginDraining()
         logger.info("draining")
         waitForDelay()
@@ -163,5 +169,6 @@ private final class CountersSource: Sendable {
     private let server = Lock<HTTPServer?>(nil)
 
     func attach(_ server: HTTPServer) { self.server.withLock { $0 = server } }
+    func detach() { server.withLock { $0 = nil } }
     var value: HTTPCounters? { server.withLock { $0?.counters } }
 }

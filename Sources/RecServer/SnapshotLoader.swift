@@ -32,6 +32,7 @@ struct SnapshotLoader {
         return loaded.snapshot
     }
 
+    private static let similarTensor = "item.similar"
     private static let warmUpFile = "warmup.jsonl"
     private static let warmUpMaximum = 1000
 
@@ -81,6 +82,9 @@ struct SnapshotLoader {
         let items = manifest.items.count
         let catalog = try ItemCatalog(manifest.items, tensors: tensors)
         let vectors = try tables.matrix("item.vector", rows: items, columns: manifest.retrieval.dimension)
+        let similar = try tensors.shape(Self.similarTensor).map { shape throws(BundleError) in
+            try tensors.matrix(Self.similarTensor, rows: items, columns: shape.last ?? 0)
+        }
         let users = try manifest.users.map { users throws(BundleError) in
             try UserDirectory(
                 users, itemCount: items, actionCount: manifest.sequence?.actions.count ?? 256,
@@ -101,7 +105,8 @@ struct SnapshotLoader {
         try tensors.refuseUnread()
         let store = IndexStore(folder, configuration, mayBuild: mayBuild, logger, progress)
         let retrieval = try retrievalModel(
-            manifest, catalog, vectors, ranking, store, shipped: folder.optionalFile("retrieval.faiss"))
+            manifest, catalog, vectors, similar, ranking, store,
+            shipped: folder.optionalFile("retrieval.faiss"))
         let snapshot = Snapshot(
             manifest: manifest, digest: folder.digest, retrieval: retrieval, users: users, tower: tower,
             ranking: ranking)
@@ -109,8 +114,8 @@ struct SnapshotLoader {
     }
 
     private func retrievalModel(
-        _ manifest: Manifest, _ catalog: ItemCatalog, _ vectors: Matrix, _ ranking: RankingModel,
-        _ store: IndexStore, shipped: FileBytes?
+        _ manifest: Manifest, _ catalog: ItemCatalog, _ vectors: Matrix, _ similar: Matrix?,
+        _ ranking: RankingModel, _ store: IndexStore, shipped: FileBytes?
     ) throws -> RetrievalModel {
         let table = VectorTable(vectors, metric: manifest.retrieval.metric)
         let items = try store.index("item.vector", table, manifest.retrieval.index, shipped: shipped)
@@ -129,15 +134,20 @@ struct SnapshotLoader {
         if manifest.retrieval.quotas.sequence > 0, let model = ranking.sequence,
             let head = model.configuration.dot
         {
-            let configuration = RetrievalModel.sequenceConfiguration(
+            let configuration = RetrievalModel.adapted(
                 manifest.retrieval.index, dimension: model.dimension)
             sequence = try store.index(
                 "sequence.item_embedding.weight", RetrievalModel.sequenceTable(model.items, head: head),
                 configuration)
         }
+        let neighbors = try similar.map { vectors in
+            let table = VectorTable(vectors, metric: .cosine)
+            let configuration = RetrievalModel.adapted(manifest.retrieval.index, dimension: vectors.columns)
+            return (index: try store.index(Self.similarTensor, table, configuration), table: table)
+        }
         return RetrievalModel(
             configuration: manifest.retrieval, catalog: catalog, table: table, items: items,
-            sequence: sequence)
+            sequence: sequence, similar: neighbors)
     }
 
     private func replay(_ goldens: [Golden], on snapshot: Snapshot) throws -> GoldenReport {

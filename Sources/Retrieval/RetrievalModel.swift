@@ -19,13 +19,21 @@ public final class RetrievalModel: Sendable {
     /// Index over the sequence model's item table, where it has a dot head and the source has a quota.
     public let sequence: (any VectorIndex)?
 
+    /// Where neighbours of items are looked for: `item.similar` where the bundle has it, else `items`.
+    public let similarIndex: any VectorIndex
+    /// The vectors behind `similarIndex`.
+    public let similarTable: VectorTable
+
     /// A model of parts made before; traps when they do not have the catalogue's number of rows.
     public init(
         configuration: RetrievalConfiguration, catalog: ItemCatalog, table: VectorTable,
-        items: any VectorIndex,
-        sequence: (any VectorIndex)? = nil
+        items: any VectorIndex, sequence: (any VectorIndex)? = nil,
+        similar: (index: any VectorIndex, table: VectorTable)? = nil
     ) {
-        let counts = [table.count, items.count, sequence?.count ?? catalog.count]
+        let counts = [
+            table.count, items.count, sequence?.count ?? catalog.count, similar?.index.count ?? catalog.count,
+            similar?.table.count ?? catalog.count,
+        ]
         precondition(
             counts.allSatisfy { $0 == catalog.count }, "\(catalog.count) items, but \(counts) vectors")
         self.configuration = configuration
@@ -33,6 +41,8 @@ public final class RetrievalModel: Sendable {
         self.table = table
         self.items = items
         self.sequence = sequence
+        similarIndex = similar?.index ?? items
+        similarTable = similar?.table ?? table
     }
 
     /// The metric of the sequence table under a dot head.
@@ -42,9 +52,9 @@ public final class RetrievalModel: Sendable {
             : VectorTable(vectors, metric: .innerProduct)
     }
 
-    /// FAISS's parameters for the sequence table: the bundle's, with the most subquantizers that divide its
-    /// dimension.
-    public static func sequenceConfiguration(_ index: IndexConfiguration, dimension: Int)
+    /// FAISS's parameters for a table of another width than `item.vector`: the bundle's, with the most subquantizers that
+    /// divide `dimension`.
+    public static func adapted(_ index: IndexConfiguration, dimension: Int)
         -> IndexConfiguration
     {
         var index = index

@@ -2,14 +2,12 @@ internal import Artifacts
 internal import Kernels
 
 extension Retriever {
-    /// The `k` items most like the item of `row`, best first, without itself, `excluded` rows and what
-    /// `filter` refuses.
+    /// The `k` items most like the item of `row`, best first, without itself, `excluded` rows and what `filter` refuses.
     ///
-    /// By the metric between item vectors, except that an inner product space uses the cosine: there the
-    /// longest vectors, which
-    /// belong to popular items, are near to everything. Fewer than `k` only when the whole catalogue has
-    /// fewer; the
-    /// matching rows are then scanned. Forgets a request that was begun. Traps when `row` is out of range.
+    /// By cosine of `item.similar` where the bundle has it. Else by the metric between item vectors, except that an inner
+    /// product space uses the cosine: there the longest vectors, which belong to popular items, are near to everything.
+    /// Fewer than `k` only when the whole catalogue has fewer; the matching rows are then scanned. Forgets a request
+    /// that was begun. Traps when `row` is out of range.
     public func similar(
         to row: Int, k: Int, filter: CompiledFilter? = nil, excluded: [Int] = [],
         settings: SearchSettings? = nil
@@ -18,23 +16,22 @@ extension Retriever {
         request.filter = filter
         request.excluded = excluded + [row]
         begin(request)
-        let query = model.table.vectors.view.row(row)
-        let measure = model.table.similarity
+        let table = model.similarTable
+        let query = table.vectors.view.row(row)
         var settings = settings ?? request.settings
         settings.bySimilarity = true
-        try model.items.search(query, k: fetchCount(k), settings: settings, into: neighbors)
+        try model.similarIndex.search(query, k: fetchCount(k), settings: settings, into: neighbors)
         var similar: [Neighbor] = []
         for i in 0..<neighbors.count where similar.count < k && pool.admits(UInt32(neighbors[i].row)) {
             similar.append(neighbors[i])
         }
         guard similar.count < k else { return similar }
-        try scan(query, measure: measure, k: k)
+        try scan(table, query, measure: table.similarity, k: k)
         return neighbors.all
     }
 
-    /// Leaves the best `k` of all rows that the pool admits in `neighbors`, exactly.
-    func scan(_ query: MatrixView, measure: Metric, k: Int) throws(RetrievalError) {
-        let table = model.table
+    /// Leaves the best `k` of all rows of `table` that the pool admits in `neighbors`, exactly.
+    func scan(_ table: VectorTable, _ query: MatrixView, measure: Metric, k: Int) throws(RetrievalError) {
         let prepared = try neighbors.prepare(query, table: table, measure: measure)
         let k = min(k, table.count)
         neighbors.clear()

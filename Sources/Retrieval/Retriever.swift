@@ -75,8 +75,9 @@ public final class Retriever {
         let share = (min(quota, Self.fetchMaximum) + recent.count - 1) / recent.count
         for (seed, row) in recent.enumerated() {
             // The seeds find themselves and each other.
-            try model.items.search(
-                model.table.vectors.view.row(row), k: fetchCount(share) + recent.count, settings: settings,
+            try model.similarIndex.search(
+                model.similarTable.vectors.view.row(row), k: fetchCount(share) + recent.count,
+                settings: settings,
                 into: seeds[seed])
         }
         var rank = 0
@@ -113,7 +114,7 @@ public final class Retriever {
             }
             return
         }
-        try scan(query, measure: model.table.metric, k: request.minimum)
+        try scan(model.table, query, measure: model.table.metric, k: request.minimum)
         for i in 0..<neighbors.count {
             _ = pool.offer(UInt32(neighbors[i].row), from: .scan, rank: i)
         }

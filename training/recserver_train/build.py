@@ -21,6 +21,7 @@ from .ranker_training import train_ranker
 from .recipes import Recipe
 from .sequence_training import train_sequence
 from .serving import Stages, moments
+from .similar import similar_vectors
 from .towers import feature_widths, item_vectors, train_towers
 
 WEIGHTS, CATALOGUE = "model.safetensors", "catalogue.safetensors"
@@ -81,8 +82,12 @@ def build(log: InteractionLog, recipe: Recipe, out: Path, resume: bool = False) 
     sequence = {k: v for k, v in sequence.items() if k not in ("item", "attribute")}
     sequence = {**rounded(sequence, recipe.precision["weight"]), "item": jnp.asarray(table)}
 
+    similar = None
+    if recipe.similar_dimension:
+        wanted = similar_vectors(log, split, attributes, recipe.similar_dimension)
+        similar = stored(wanted, recipe.precision["item"])
     stages = Stages(
-        log, recipe.tower, tower, vectors, recipe.sequence, sequence, popularity, recipe.retrieval
+        log, recipe.tower, tower, vectors, recipe.sequence, sequence, popularity, recipe.retrieval, similar
     )
     rng = np.random.default_rng(recipe.seed + 1)
     train = rng.permutation(split.ranker_train)[: recipe.ranker_examples]
@@ -120,6 +125,7 @@ def build(log: InteractionLog, recipe: Recipe, out: Path, resume: bool = False) 
         {
             "tower": tower,
             "vectors": vectors,
+            "similar": similar,
             "sequence": sequence,
             "table": table,
             "ranker": ranker,
@@ -208,6 +214,8 @@ def add_models(writer: BundleWriter, recipe: Recipe, models: dict[str, Any]) -> 
     file, kinds = WEIGHTS, recipe.precision
     weight = kinds["weight"]
     writer.add(file, "item.vector", models["vectors"], kinds["item"])
+    if models["similar"] is not None:
+        writer.add(file, "item.similar", models["similar"], kinds["item"])
     for name, table in {**models["ranker"]["tables"], **models["tower"]["tables"]}.items():
         writer.add(file, f"feature.{name}.weight", table, kinds["feature"])
     for i, layer in enumerate(models["tower"]["layers"]):

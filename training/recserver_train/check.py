@@ -114,6 +114,8 @@ class Checker:
         ids = self.strings("item_ids", items)
         self.expect(len(set(ids)) == len(ids) and all(1 <= len(i.encode()) <= 128 for i in ids), "item ids")
         self.table("item.vector", items, m["retrieval"]["dimension"])
+        if "item.similar" in self.tensors:
+            self.table("item.similar", items, self.tensors["item.similar"].shape[-1])
         self.tensor("item.popularity", (items,), ("float32",))
         self.attributes("items", "item.attr", items)
         if "users" in m:

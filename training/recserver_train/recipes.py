@@ -33,6 +33,8 @@ class Recipe:
     sequence_batch: int = 32
     learning_rate: float = 1e-3
     target_weight: float = 0.5
+    similar_dimension: int = 0
+    """Factors of the item-to-item vectors; 0: neighbours are looked for among the tower's vectors."""
     minutes: float | None = None
     processor_clock: bool = False
     goldens: int = 220
@@ -218,6 +220,7 @@ def movielens_100k(log: InteractionLog, minutes: float | None, quick: bool) -> R
         ranker_epochs=4,
         minutes=minutes,
         ranker_examples=10_000,
+        similar_dimension=48,
         target_weight=0.5,
     )
 
@@ -267,5 +270,6 @@ def movielens_1m(log: InteractionLog, minutes: float | None, quick: bool) -> Rec
         sequence_epochs=100,
         ranker_epochs=3,
         ranker_examples=24_000,
+        similar_dimension=48,
         minutes=6 if quick else minutes or 30,
     )

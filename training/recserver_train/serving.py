@@ -14,6 +14,7 @@ from .data import InteractionLog
 from .features import Feature, columns
 from .hstu import SequenceConfig, candidate_rows, history_rows, target_head, time_buckets, window_start
 from .losses import unit
+from .similar import unit_rows
 from .towers import TowerConfig, UserInputs, user_vectors
 
 Encoded = dict[str, np.ndarray]
@@ -53,9 +54,11 @@ class Stages:
         sequence_params: dict[str, Any],
         popularity: np.ndarray,
         retrieval: dict[str, Any],
+        similar: np.ndarray | None = None,
     ) -> None:
         self.log, self.tower, self.sequence, self.retrieval = log, tower, sequence, retrieval
         self.vectors, self.popularity = vectors, popularity
+        self.similar = unit_rows(vectors if similar is None else similar)
         self.tower_params, self.sequence_params = tower_params, sequence_params
         self.popular = np.argsort(-popularity, kind="stable")
         self.inputs = UserInputs(log, tower.inputs)
@@ -163,7 +166,7 @@ class Stages:
         for step in range(1, back + 1):
             recent = self.log.items[np.maximum(at.events - step, 0)]
             offer(
-                np.where((at.known >= step)[:, None], self.vectors[recent] @ self.vectors.T, 0),
+                np.where((at.known >= step)[:, None], self.similar[recent] @ self.similar.T, 0),
                 sources["item_to_item"] // back,
             )
         best[blocked] = 2e9
