@@ -8,13 +8,14 @@ struct StageCost {
     /// The same without what has faded since the last run.
     private var measured = 0.0
 
-    /// What `units` will cost, in nanoseconds; 0 for none. At most 2⁶⁰, so that a sum of stages does not overflow.
+    /// What `units` will cost, in nanoseconds; 0 for none. At most 2⁶⁰, so that a sum of stages does not
+    /// overflow.
     func estimate(_ units: Int) -> UInt64 {
         units == 0 ? 0 : UInt64(min(perUnit * Double(max(units, Self.unitMinimum)), 0x1p60))
     }
 
-    /// Learns from a run: 1/8 of the difference, and no sample counts as more than four times what was measured before, so
-    /// that one pause of the machine does not switch a stage off.
+    /// Learns from a run: 1/8 of the difference, and no sample counts as more than four times what was
+    /// measured before, so that one pause of the machine does not switch a stage off.
     mutating func learn(nanoseconds: UInt64, units: Int) {
         guard units > 0 else { return }
         let sample = Double(nanoseconds) / Double(max(units, Self.unitMinimum))
@@ -35,8 +36,9 @@ struct StageCosts {
     /// Slate and encoding.
     var tail = StageCost()
 
-    /// The fullest answer that fits into `remaining` nanoseconds: all stages, without the sequence model, retrieval's
-    /// order, or the popular list. Stages whose units are 0 do not exist for the request and cost nothing.
+    /// The fullest answer that fits into `remaining` nanoseconds: all stages, without the sequence model,
+    /// retrieval's order, or the popular list. Stages whose units are 0 do not exist for the request and cost
+    /// nothing.
     func plan(events: Int, sequenced: Int, ranked: Int, remaining: UInt64) -> StagePlan {
         // Also before anything is measured and every estimate is 0.
         guard remaining > 0 else { return .popular }
