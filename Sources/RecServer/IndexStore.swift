@@ -40,7 +40,11 @@ struct IndexStore {
             return FlatIndex(table)
         }
         if let shipped {
-            return try reranked(verified: shipped.copy(), table)
+            do throws(RetrievalError) { return try reranked(verified: shipped.copy(), table) } catch {
+                throw BundleError(
+                    file: "retrieval.faiss", tensor: name, expected: "a FAISS index of its vectors",
+                    found: error.description)
+            }
         }
         let shape = "\(configuration.lists) \(configuration.subquantizers) \(configuration.bits)"
         let key = Digest.sha256(Array("1 \(folder.digest) \(name) \(shape)".utf8))
@@ -70,7 +74,9 @@ struct IndexStore {
         return try RerankedIndex(shortlist: codes, table: table)
     }
 
-    private func reranked(verified bytes: [UInt8], _ table: VectorTable) throws -> any VectorIndex {
+    private func reranked(verified bytes: [UInt8], _ table: VectorTable) throws(RetrievalError)
+        -> any VectorIndex
+    {
         let codes = try FaissIndex(
             verified: bytes, metric: table.metric, dimension: table.dimension, count: table.count)
         return try RerankedIndex(shortlist: codes, table: table)

@@ -292,9 +292,12 @@ extension RecommendPipeline {
         let resolved = try ResolvedRequest(request, snapshot, now: 0)
         ranker.begin(resolved.query)
         ranker.prefill()
-        let query = try encodeUser(resolved)
+        _ = try encodeUser(resolved)
         let candidates: [Candidate]
-        do throws(RetrievalError) { candidates = try scored(resolved.candidates ?? [], by: query) } catch {
+        // The tower's own score, as the ranker reads it, also where the request searches for a basket.
+        do throws(RetrievalError) {
+            candidates = try scored(resolved.candidates ?? [], by: towerVector)
+        } catch {
             throw Problem(error)
         }
         var stages: [String: [Float]] = ["tower.score": candidates.map(\.retrievalScore)]

@@ -1,4 +1,5 @@
 import Artifacts
+import JSON
 import RecCore
 import Retrieval
 
@@ -64,12 +65,16 @@ struct ResolvedRequest {
         if let task = request.weights.keys.sorted().first(where: { !tasks.contains($0) }) {
             throw Problem(
                 .unknownTask,
-                errors: [.init(pointer: "/weights/\(task)", detail: "the model does not predict this")])
+                errors: [
+                    .init(
+                        pointer: JSONObjectReader.pointer("/weights", task),
+                        detail: "the model does not predict this")
+                ])
         }
-        try check(request.userFeatures, .user, "/user/", snapshot)
-        try check(request.contextFeatures, .context, "/context/", snapshot)
+        try check(request.userFeatures, .user, "/user", snapshot)
+        try check(request.contextFeatures, .context, "/context", snapshot)
         for (index, candidate) in (request.candidates ?? []).enumerated() where !candidate.features.isEmpty {
-            try check(candidate.features, .item, "/candidates/\(index)/features/", snapshot)
+            try check(candidate.features, .item, "/candidates/\(index)/features", snapshot)
         }
     }
 
@@ -82,7 +87,11 @@ struct ResolvedRequest {
         guard let key = wrong.keys.sorted().first else { return }
         throw Problem(
             .wrongType,
-            errors: [.init(pointer: pointer + key, detail: "the feature takes one value, not an array")])
+            errors: [
+                .init(
+                    pointer: JSONObjectReader.pointer(pointer, key),
+                    detail: "the feature takes one value, not an array")
+            ])
     }
 
     private mutating func resolveUser(_ request: RecommendRequest, _ snapshot: Snapshot, _ actions: [String])

@@ -1,4 +1,5 @@
 import Features
+import JSON
 import Ranking
 import RecCore
 
@@ -9,9 +10,11 @@ extension Problem {
         case .unknownTask(let task):
             self.init(
                 .unknownTask, "the model does not predict \(task)",
-                errors: [.init(pointer: "/weights/\(task)", detail: "unknown task")])
+                errors: [.init(pointer: JSONObjectReader.pointer("/weights", task), detail: "unknown task")])
         case .weightNotFinite(let task):
-            self.init(.outOfRange, errors: [.init(pointer: "/weights/\(task)", detail: "not finite")])
+            self.init(
+                .outOfRange,
+                errors: [.init(pointer: JSONObjectReader.pointer("/weights", task), detail: "not finite")])
         case .feature(let error):
             self.init(
                 error,
@@ -33,7 +36,9 @@ extension Problem {
         }
         let place =
             query.userFeatures[key] != nil
-            ? "/user/" : query.contextFeatures[key] != nil ? "/context/" : "/candidates/*/features/"
-        self.init(kind, errors: [.init(pointer: place + key, detail: error.description)])
+            ? "/user" : query.contextFeatures[key] != nil ? "/context" : "/candidates/*/features"
+        self.init(
+            kind,
+            errors: [.init(pointer: JSONObjectReader.pointer(place, key), detail: error.description)])
     }
 }
