@@ -89,8 +89,7 @@ extension Connection {
     }
 
     /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its
-    /// way, so
-    /// input is dropped for a while first (RFC 9112 §9.6).
+    /// way, so input is dropped for a while first (RFC 9112 §9.6).
     private func finish(_ loop: EventLoop) {
         guard lingers || isReadable, !hasPeerEnded || isReadable else { return close(loop) }
         socket.shutdownWrite()

@@ -1,8 +1,7 @@
 /// The request line and the header fields of one HTTP/1 request: a strict line machine (RFC 9112 §2–§5).
 ///
 /// Sans-I/O: the caller presents all bytes since the start of the request, again with more after `.partial`;
-/// complete
-/// lines are examined once.
+/// complete lines are examined once.
 struct HTTP1Head {
     enum Outcome: Equatable {
         case partial

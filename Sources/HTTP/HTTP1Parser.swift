@@ -1,8 +1,8 @@
 /// Bytes of one HTTP/1 connection → requests: a strict machine without I/O (RFC 9112).
 ///
 /// Present the bytes that are not consumed yet, again with more after `.partial`. Each call ends with the
-/// first complete
-/// request, the first failure (after which the connection is of no more use), or all bytes seen.
+/// first complete request, the first failure (after which the connection is of no more use), or all bytes
+/// seen.
 struct HTTP1Parser {
     enum Event {
         case partial

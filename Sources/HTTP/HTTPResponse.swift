@@ -3,9 +3,8 @@ public struct HTTPResponse: Sendable {
     /// 200…599; anything else is sent as 500.
     public var status: Int
     /// Fields to send in this order. A field whose name is no token, or whose value holds CR, LF, NUL or
-    /// another control
-    /// character, is left out; so are Date, Content-Length, Transfer-Encoding and Connection, which the
-    /// server owns.
+    /// another control character, is left out; so are Date, Content-Length, Transfer-Encoding and Connection,
+    /// which the server owns.
     public var headers: [(String, String)]
     /// The content; for HEAD only its length is sent.
     public var body: [UInt8]

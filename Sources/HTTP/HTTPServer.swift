@@ -3,8 +3,7 @@ import Threading
 /// An HTTP/1.1 server: one listener, epoll and thread for each loop.
 ///
 /// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to
-/// another thread.
-/// All methods may be called from any thread.
+/// another thread. All methods may be called from any thread.
 public final class HTTPServer: Sendable {
     private struct Running: Sendable {
         var threads: [NamedThread]

@@ -1,6 +1,5 @@
 /// Bytes received and not parsed yet. One large buffer per loop receives; a connection keeps only what is
-/// left of it,
-/// so that an idle connection holds no memory here.
+/// left of it, so that an idle connection holds no memory here.
 struct ReadBuffer {
     private var storage: [UInt8]
     private var start = 0

@@ -45,8 +45,7 @@ public struct JSONObjectReader {
     /// The pointer of a member or element below `pointer`.
     ///
     /// Of a name from outside it takes the first 128 scalars and an ellipsis: enough to find it, too little
-    /// to flood
-    /// answers and logs.
+    /// to flood answers and logs.
     public static func pointer(_ pointer: String, _ name: String) -> String {
         var text = pointer + "/"
         // By scalar: as a character, a slash with a combining mark is no slash.

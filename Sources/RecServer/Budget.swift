@@ -16,8 +16,8 @@ struct Budget {
         deadline > now ? deadline - now : 0
     }
 
-    /// - Throws: `.deadline` when it has passed and the caller allows no lesser answer. Only the deadline itself counts
-    ///   there: an estimate must not refuse what would have been in time.
+    /// - Throws: `.deadline` when it has passed and the caller allows no lesser answer. Only the deadline
+    ///   itself counts there: an estimate must not refuse what would have been in time.
     func check() throws(Problem) {
         if !mayDegrade, remaining() == 0 {
             throw Problem(.deadline, "the budget was used up before the answer was complete")

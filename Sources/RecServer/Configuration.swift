@@ -180,7 +180,8 @@ struct Configuration: Equatable, Sendable {
         }
     }
 
-    /// The command line with its settings moved to the end, so that they may stand before a command's own arguments.
+    /// The command line with its settings moved to the end, so that they may stand before a command's own
+    /// arguments.
     static func settingsLast(_ arguments: [String]) -> [String] {
         var others: [String] = []
         var settings: [String] = []

@@ -16,7 +16,8 @@ struct IndexRecall {
     let recall: Double
     var isEnough: Bool { recall >= Self.minimum }
 
-    /// Measures every FAISS index of a snapshot; catalogues that serve exactly get theirs made for the measurement.
+    /// Measures every FAISS index of a snapshot; catalogues that serve exactly get theirs made for the
+    /// measurement.
     static func measure(_ snapshot: Snapshot, progress: ProgressLine) throws -> [IndexRecall] {
         let retrieval = snapshot.manifest.retrieval
         guard retrieval.index.kind == .ivfpq else { return [] }

@@ -8,7 +8,8 @@ struct MetricsReport {
     let pool: ComputePool
     let counters: HTTPCounters?
     let version: String
-    /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a restart.
+    /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a
+    /// restart.
     let startedAt: Int64
 
     func write(to writer: inout MetricsWriter) {

@@ -8,8 +8,8 @@ import Threading
 
 /// The recommendation from request to slate, on one compute thread with scratch of its own.
 ///
-/// The stages that the budget does not allow are left out and named in the answer: full → without the sequence scorer →
-/// retrieval order → popular.
+/// The stages that the budget does not allow are left out and named in the answer: full → without the
+/// sequence scorer → retrieval order → popular.
 final class RecommendPipeline {
     let snapshot: Snapshot
     let settings: PipelineSettings
@@ -192,7 +192,8 @@ final class RecommendPipeline {
         return request
     }
 
-    /// The candidates as the ranker reads them: its `tower.score` is the user's own, also when a basket was searched for.
+    /// The candidates as the ranker reads them: its `tower.score` is the user's own, also when a basket was
+    /// searched for.
     private func rankedCandidates(_ slate: Slate, _ resolved: ResolvedRequest) throws(Problem) -> [Candidate]
     {
         guard !resolved.queryItems.isEmpty, let towerVector else { return slate.candidates }
@@ -287,7 +288,8 @@ final class RecommendPipeline {
 // MARK: - Goldens
 
 extension RecommendPipeline {
-    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names them.
+    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names
+    /// them.
     func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
         let resolved = try ResolvedRequest(request, snapshot, now: 0)
         ranker.begin(resolved.query)

@@ -5,7 +5,8 @@ import Retrieval
 
 /// A request with its ids resolved against one snapshot: what the stages work on.
 ///
-/// Whatever the models may refuse is refused here, so that the same request gets the same answer under any load.
+/// Whatever the models may refuse is refused here, so that the same request gets the same answer under any
+/// load.
 struct ResolvedRequest {
     /// Most events of a stored history that are looked at.
     static let storedHistoryMaximum = RecommendRequest.Limits.history
@@ -127,7 +128,8 @@ struct ResolvedRequest {
         }
     }
 
-    /// Leaves out items of the history; an event without a time is within any time. A basket is not offered to itself.
+    /// Leaves out items of the history; an event without a time is within any time. A basket is not offered
+    /// to itself.
     private mutating func exclude(_ rule: RecommendRequest.ExcludeSeen) {
         switch rule {
         case .none: return

@@ -120,7 +120,8 @@ struct SnapshotLoader {
         let table = VectorTable(vectors, metric: manifest.retrieval.metric)
         let items = try store.index("item.vector", table, manifest.retrieval.index, shipped: shipped)
         if shipped != nil, !(items is FlatIndex) {
-            // The digest says that the file is what the trainer wrote, not that it was made from these vectors.
+            // The digest says that the file is what the trainer wrote, not that it was made from these
+            // vectors.
             let recall = try IndexRecall.measure(
                 "retrieval.faiss", items, table, manifest.retrieval, manifest.retrieval.index, store.progress)
             guard recall.isEnough else {

@@ -5,8 +5,7 @@ internal import RecCore
 /// true and when false.
 ///
 /// A missing attribute makes a predicate false, and so its `not` true; a multi-valued one matches if any
-/// value does.
-/// Frozen, shared by all threads.
+/// value does. Frozen, shared by all threads.
 public struct CompiledFilter: Sendable {
     /// Deepest nesting that is compiled.
     public static let depthMaximum = 16

@@ -52,8 +52,8 @@ public final class RetrievalModel: Sendable {
             : VectorTable(vectors, metric: .innerProduct)
     }
 
-    /// FAISS's parameters for a table of another width than `item.vector`: the bundle's, with the most subquantizers that
-    /// divide `dimension`.
+    /// FAISS's parameters for a table of another width than `item.vector`: the bundle's, with the most
+    /// subquantizers that divide `dimension`.
     public static func adapted(_ index: IndexConfiguration, dimension: Int)
         -> IndexConfiguration
     {

@@ -2,12 +2,13 @@ internal import Artifacts
 internal import Kernels
 
 extension Retriever {
-    /// The `k` items most like the item of `row`, best first, without itself, `excluded` rows and what `filter` refuses.
+    /// The `k` items most like the item of `row`, best first, without itself, `excluded` rows and what
+    /// `filter` refuses.
     ///
-    /// By cosine of `item.similar` where the bundle has it. Else by the metric between item vectors, except that an inner
-    /// product space uses the cosine: there the longest vectors, which belong to popular items, are near to everything.
-    /// Fewer than `k` only when the whole catalogue has fewer; the matching rows are then scanned. Forgets a request
-    /// that was begun. Traps when `row` is out of range.
+    /// By cosine of `item.similar` where the bundle has it. Else by the metric between item vectors, except
+    /// that an inner product space uses the cosine: there the longest vectors, which belong to popular items,
+    /// are near to everything. Fewer than `k` only when the whole catalogue has fewer; the matching rows are
+    /// then scanned. Forgets a request that was begun. Traps when `row` is out of range.
     public func similar(
         to row: Int, k: Int, filter: CompiledFilter? = nil, excluded: [Int] = [],
         settings: SearchSettings? = nil

@@ -5,8 +5,7 @@ internal import RecCore
 /// Millions → hundreds: the candidates of one request after another, from several sources.
 ///
 /// Call `retrieve`, or `begin`, the stages wanted and `finish`, so that a deadline can be looked at between
-/// them.
-/// Scratch grows to the largest request and is reused. For one thread.
+/// them. Scratch grows to the largest request and is reused. For one thread.
 public final class Retriever {
     /// Last distinct events whose items' neighbours are candidates: each costs a search.
     public static let recentMaximum = 3
@@ -101,9 +100,8 @@ public final class Retriever {
     }
 
     /// When fewer than `minimum` items remain: the best of all matching rows by the tower's query, or by
-    /// popularity
-    /// without one. Nothing is left out for speed here, so that an answer is short only when the catalogue
-    /// is.
+    /// popularity without one. Nothing is left out for speed here, so that an answer is short only when the
+    /// catalogue is.
     public func fill() throws(RetrievalError) {
         guard pool.count < request.minimum else { return }
         isScanned = true

@@ -40,8 +40,7 @@ public struct VectorTable: Sendable {
     }
 
     /// The measure for neighbours of an item: cosine instead of the inner product, whose best answers are
-    /// merely the
-    /// longest vectors, else the metric.
+    /// merely the longest vectors, else the metric.
     public var similarity: Metric { metric == .innerProduct ? .cosine : metric }
 
     /// Copies `query` [1, dimension] to `prepared` as searches by `measure` want it: of norm 1 for cosine.

@@ -4,11 +4,9 @@ import Synchronization
 /// Messages from any thread to one event loop, which sleeps in epoll on `wakeUpDescriptor`.
 ///
 /// A sender wakes the loop only when the loop said that it is about to sleep, and only once: messages sent
-/// while the
-/// loop is awake, or from the loop itself, cost a lock and no system call. The descriptor is watched
-/// edge-triggered
-/// and never read. The number of messages is bounded by what the senders were admitted to send (one per
-/// request).
+/// while the loop is awake, or from the loop itself, cost a lock and no system call. The descriptor is
+/// watched edge-triggered and never read. The number of messages is bounded by what the senders were admitted
+/// to send (one per request).
 public final class Mailbox<Message: Sendable>: @unchecked Sendable {
     // Sendable because `messages` and `isReceiverAsleep` are touched only while `monitor` is locked.
     private let monitor = Monitor()
