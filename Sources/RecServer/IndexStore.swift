@@ -64,14 +64,20 @@ struct IndexStore {
         // OpenMP's threads cost more than they bring on a small catalogue: 12,000 items take 1.7 s of CPU
         // with one, 14 with two.
         FaissIndex.setThreads(table.count < Self.parallelMinimum ? 1 : NamedThread.processorCount)
-        let codes = try FaissIndex(table, configuration: configuration) { step in
-            switch step {
-            case .training: progress.show("training \(name)", 0, 1)
-            case .adding(let done, let total): progress.show("indexing \(name)", done, total)
+        do {
+            let codes = try FaissIndex(table, configuration: configuration) { step in
+                switch step {
+                case .training: progress.show("training \(name)", 0, 1)
+                case .adding(let done, let total): progress.show("indexing \(name)", done, total)
+                }
             }
+            keep(try codes.bytes(), path)
+            return try RerankedIndex(shortlist: codes, table: table)
+        } catch {
+            throw BundleError(
+                file: "manifest.json", tensor: "/retrieval/index", expected: "parameters that fit \(name)",
+                found: error.description)
         }
-        keep(try codes.bytes(), path)
-        return try RerankedIndex(shortlist: codes, table: table)
     }
 
     private func reranked(verified bytes: [UInt8], _ table: VectorTable) throws(RetrievalError)

@@ -133,9 +133,7 @@ class Contract(harness.Case):
 
 
 class Problems(harness.Case):
-    """Every kind of problem that a client can cause, except those that need a daemon in trouble
-    (test_lifecycle).
-    """
+    """Every kind of problem that a client can cause, except those that need a daemon in trouble (test_lifecycle)."""
 
     def test_of_the_body(self) -> None:
         event = {"item_id": "film-00001"}

@@ -196,8 +196,8 @@ class Overload(harness.Case):
     def test_clients_that_leave_do_no_harm(self) -> None:
         request = json.dumps(HEAVY).encode()
         head = (
-            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:
-            %d\r\n\r\n" % len(request)
+            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % len(request)
         )
         for _ in range(30):
             with socket.create_connection((self.daemon.host, self.daemon.port)) as peer:

@@ -84,7 +84,9 @@ def build(log: InteractionLog, recipe: Recipe, out: Path, resume: bool = False) 
 
     similar = None
     if recipe.similar_dimension:
-        wanted = similar_vectors(log, split, attributes, recipe.similar_dimension)
+        # Without the decade: what was made in one year is not alike for that.
+        kinds = attribute_matrix(log, recipe.attribute_groups)
+        wanted = similar_vectors(log, split, kinds, recipe.similar_dimension)
         similar = stored(wanted, recipe.precision["item"])
     stages = Stages(
         log, recipe.tower, tower, vectors, recipe.sequence, sequence, popularity, recipe.retrieval, similar
