@@ -9,14 +9,17 @@ CATALOGUE_MAXIMUM = 20_000
 
 
 def similar_vectors(
-    log: InteractionLog, split: Split, attributes: np.ndarray, dimension: int, content: float = 0.7, seed:
-    int = 7 ) -> np.ndarray:
+    log: InteractionLog,
+    split: Split,
+    attributes: np.ndarray,
+    dimension: int,
+    content: float = 0.7,
+    seed: int = 7,
+) -> np.ndarray:
     """Unit vectors `[I, dimension + F]`: factors of the items' co-occurrence beside their attributes.
 
-    Positive pointwise mutual information of items within users (a user counts less the longer the history,
-    pairs seen
-    once count half), factored by subspace iteration; `content` weighs the attributes. Sees what the towers
-    see.
+    Positive pointwise mutual information of items within users (a user counts less the longer the history, pairs
+    seen once count half), factored by subspace iteration; `content` weighs the attributes. Sees what the towers see.
     """
     count = log.item_count
     if count > CATALOGUE_MAXIMUM:
