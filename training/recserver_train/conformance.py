@@ -92,7 +92,8 @@ def add_sequence(
         writer.add(FILE, "sequence." + name, centre + scale * rng.normal(size=shape), precision)
 
     writer.add(FILE, "sequence.item_embedding.weight", 0.5 * rng.normal(size=(ITEMS, d)), table)
-    add("position_embedding.weight", s["max_events"] + 2, d)
+    # SASRec has exactly one row a slot and one for padding; HSTU may have more than its window and a candidate need.
+    add("position_embedding.weight", s["max_events"] + (1 if s["family"] == "sasrec" else 2), d)
     if s["family"] == "sasrec":
         for i in range(s["layers"]):
             p = f"layers.{i}."
