@@ -100,7 +100,7 @@ import Testing
         let bytes = try FaissIndex(Self.table, configuration: Self.configuration).bytes()
         #expect(try index(store(folder, builds: false), shipped: bytes).count == Self.count)
         // Not one that is cut short: FAISS 1.7.3 itself drops what it has read of it, which the leak checker reports.
-        for wrong in [[], [1, 2, 3]] {
+        for wrong in [[], [1, 2, 3]] as [[UInt8]] {
             let error = #expect(throws: BundleError.self) {
                 try index(store(folder, builds: false), shipped: wrong)
             }
