@@ -1,8 +1,9 @@
 // Sources: Sources/HTTP/ASCII.swift Sources/HTTP/ChunkedDecoder.swift Sources/HTTP/HTTP1Head.swift
-// Sources: Sources/HTTP/HTTP1Parser.swift Sources/HTTP/HTTP1Writer.swift Sources/HTTP/HTTPError.swift
-// Sources: Sources/HTTP/HTTPHeaders.swift Sources/HTTP/HTTPLimits.swift Sources/HTTP/HTTPRequest.swift
+// Sources: Sources/HTTP/HTTP1Parser.swift Sources/HTTP/HTTP1Writer.swift
+// Sources: Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
+// Sources: Sources/HTTP/HTTPLimits.swift Sources/HTTP/HTTPRequest.swift
 // Sources: Sources/HTTP/HTTPResponse.swift Sources/HTTP/PercentDecoding.swift
-// Tests/HTTPTests/HTTP1Property.swift
+// Sources: Tests/HTTPTests/HTTP1Property.swift
 
 /// One input: it is parsed as requests however it is cut, decoded as a query, and written as a header.
 @_cdecl("LLVMFuzzerTestOneInput")
