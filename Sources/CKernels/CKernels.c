@@ -1,5 +1,7 @@
 #include "CKernels.h"
 
+#include <stdatomic.h>
+
 struct table {
     float (*dot)(const float *, const float *, size_t);
     float (*squared_distance)(const float *, const float *, size_t);
@@ -62,17 +64,19 @@ int CKernels_level_supported(void) {
     return 0;
 }
 
-static int current = 0;
-static const struct table *use = &portable_table;
+// Set once before main and by tests, read by every thread: relaxed atomics, which cost a plain load.
+static _Atomic int current = 0;
+static const struct table *_Atomic chosen = &portable_table;
+#define use atomic_load_explicit(&chosen, memory_order_relaxed)
 
 __attribute__((constructor)) static void choose(void) { CKernels_set_level(CKernels_level_supported()); }
 
-int CKernels_level(void) { return current; }
+int CKernels_level(void) { return atomic_load_explicit(&current, memory_order_relaxed); }
 
 void CKernels_set_level(int level) {
     if (level < 0 || level > CKernels_level_supported()) return;
-    current = level;
-    use = tables[level];
+    atomic_store_explicit(&current, level, memory_order_relaxed);
+    atomic_store_explicit(&chosen, tables[level], memory_order_relaxed);
 }
 
 float CKernels_dot(const float *a, const float *b, size_t n) { return use->dot(a, b, n); }
