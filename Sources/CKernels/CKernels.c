@@ -18,7 +18,6 @@ struct table {
     void (*multiply)(const float *, const float *, float *, size_t);
     void (*cross)(const float *, const float *, const float *, float *, size_t);
     int (*all_finite)(const float *, size_t);
-    void (*from_int8)(const int8_t *, float, float *, size_t);
 };
 
 // Sums may be regrouped into vector lanes; nothing else of fast-math is wanted (NaN and infinity stay visible).
@@ -98,7 +97,6 @@ void CKernels_cross(const float *x0, const float *product, const float *bias, fl
     use->cross(x0, product, bias, x, n);
 }
 int CKernels_all_finite(const float *x, size_t n) { return use->all_finite(x, n); }
-void CKernels_from_int8(const int8_t *x, float scale, float *y, size_t n) { use->from_int8(x, scale, y, n); }
 
 // Used once at load: plain bit work, no instruction set needed.
 void CKernels_from_half(const uint16_t *x, float *y, size_t n) {

@@ -37,7 +37,6 @@ int CKernels_all_finite(const float *x, size_t n);
 
 void CKernels_from_half(const uint16_t *x, float *y, size_t n);
 void CKernels_from_bfloat(const uint16_t *x, float *y, size_t n);
-void CKernels_from_int8(const int8_t *x, float scale, float *y, size_t n);
 
 // c = a · b, plus bias and the old c as asked: a [rows, inner]; b in panels of 32 columns, `panel_stride` floats apart, each [inner, 32]
 // with rows `b_stride` apart and readable up to a multiple of 16 columns; bias [columns] or NULL; c [rows, columns].

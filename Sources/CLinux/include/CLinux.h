@@ -7,10 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if __has_include("CLinuxFiles.h")
-#include "CLinuxFiles.h"
-#endif
-
 // MARK: - errno values that callers decide on
 
 extern const int32_t CLinux_EAGAIN;
