@@ -12,7 +12,6 @@ struct table {
     void (*silu)(float *, size_t);
     void (*sigmoid)(float *, size_t);
     void (*tanh)(float *, size_t);
-    void (*silu_attention)(float *, const float *, float, size_t);
     float (*softmax)(float *, size_t, float, float);
     void (*layer_norm)(const float *, const float *, const float *, float, float *, size_t);
     void (*multiply)(const float *, const float *, float *, size_t);
@@ -87,7 +86,6 @@ void CKernels_relu(float *y, size_t n) { use->relu(y, n); }
 void CKernels_silu(float *y, size_t n) { use->silu(y, n); }
 void CKernels_sigmoid(float *y, size_t n) { use->sigmoid(y, n); }
 void CKernels_tanh(float *y, size_t n) { use->tanh(y, n); }
-void CKernels_silu_attention(float *s, const float *bias, float scale, size_t n) { use->silu_attention(s, bias, scale, n); }
 float CKernels_softmax(float *s, size_t n, float extra, float extra_count) { return use->softmax(s, n, extra, extra_count); }
 void CKernels_layer_norm(const float *x, const float *weight, const float *bias, float epsilon, float *y, size_t n) {
     use->layer_norm(x, weight, bias, epsilon, y, n);

@@ -75,24 +75,6 @@ extension MutableMatrixView {
         }
     }
 
-    /// self[i] = SiLU(self[i] + bias[i]) · scale for the first `count` columns of row `row`, zero after them.
-    ///
-    /// `bias` starts at column `biasColumn` of its row 0: a relative position bias is one long row read at an
-    /// offset.
-    public func siluAttention(row: Int, count: Int, bias: MatrixView?, biasColumn: Int = 0, scale: Float) {
-        precondition(count >= 0 && count <= columns, "\(count) of \(columns) columns")
-        let p = unsafe pointer(row: row)
-        if let bias {
-            precondition(
-                biasColumn >= 0 && biasColumn + count <= bias.columns,
-                "bias columns \(biasColumn)+\(count) of \(bias.columns)")
-            unsafe CKernels_silu_attention(p, bias.pointer(row: 0) + biasColumn, scale, count)
-        } else {
-            unsafe CKernels_silu_attention(p, nil, scale, count)
-        }
-        unsafe (p + count).update(repeating: 0, count: columns - count)
-    }
-
     /// Softmax over the first `count` columns of row `row` and `extraCount` further keys of score `extra`;
     /// zero after them.
     /// - Returns: the weight of one extra key.

@@ -53,33 +53,3 @@ public func linear(
         x.columns * panel,
         y.columns, bias?.view.pointer(row: 0), accumulating ? 1 : 0, y.pointer(row: 0), y.stride)
 }
-
-/// c = a · b, faster than `gemm` when `b`'s width is a multiple of 16.
-///
-/// Shapes: `a` [m, k]; `b` [k, n]; `c` [m, n]. Traps on a mismatch. No allocation.
-public func product(_ a: MatrixView, _ b: MatrixView, into c: MutableMatrixView) {
-    guard Kernel.level >= .avx512, b.columns % 16 == 0, a.rows > 0, a.columns > 0, b.columns > 0 else {
-        return gemm(a, b, into: c)
-    }
-    precondition(a.columns == b.rows, "inner dimensions \(a.columns) and \(b.rows)")
-    precondition(c.rows == a.rows && c.columns == b.columns, "result [\(c.rows), \(c.columns)]")
-    // SAFETY: shapes were checked above; a width that is a multiple of 16 is never read beyond.
-    unsafe CKernels_product(
-        a.pointer(row: 0), a.stride, a.rows, a.columns, b.pointer(row: 0), b.stride,
-        PackedMatrix.panelColumns,
-        b.columns, nil, 0, c.pointer(row: 0), c.stride)
-}
-
-extension MutableMatrixView {
-    /// Sets the columns that begin at `column` to the rows of `from`: [k, n] becomes n rows of k columns.
-    public func copyTransposed(_ from: MatrixView, atColumn column: Int) {
-        precondition(from.columns == rows && column >= 0 && column + from.rows <= columns, "shapes differ")
-        guard from.rows > 0, rows > 0 else { return }
-        let target = unsafe pointer(row: 0) + column
-        for i in 0..<from.rows {
-            let source = unsafe from.pointer(row: i)
-            // SAFETY: the precondition keeps row j < rows and column + i < columns inside the storage.
-            for j in 0..<from.columns { unsafe target[j * stride + i] = unsafe source[j] }
-        }
-    }
-}

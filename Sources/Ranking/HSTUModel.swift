@@ -40,10 +40,6 @@ final class HSTUModel: Sendable {
 
     var keyWidth: Int { heads * keyDimension }
     var valueWidth: Int { heads * valueDimension }
-    /// Columns for N events and a candidate, in whole vectors of 16.
-    var paddedEvents: Int { Self.padded(maxEvents + 1) }
-
-    static func padded(_ count: Int) -> Int { (count + 15) / 16 * 16 }
     var hasTimeBias: Bool { !(layers.first?.timeBias.isEmpty ?? true) }
 
     /// Reads the tensors of `sequence.…`; traps when `configuration` is of another family.

@@ -13,7 +13,6 @@ final class HSTURun: SequenceRun {
     private let x: MutableMatrix  // [rows, D]
     private let normed: MutableMatrix  // [rows, D]
     private let uvqk: MutableMatrix  // [rows, 2h·dv + 2h·dqk]
-    private let scores: MutableMatrix  // [rows, ≥ N + 1]
     private let attended: MutableMatrix  // [rows, h·dv]
     private let bias: MutableMatrix  // [rows, N + 1]: position plus time, of the layer at hand
     private var buckets: [UInt8]  // [blockRows, N + 1]
@@ -27,7 +26,6 @@ final class HSTURun: SequenceRun {
         x = MutableMatrix(rows: rows, columns: model.dimension)
         normed = MutableMatrix(rows: rows, columns: model.dimension)
         uvqk = MutableMatrix(rows: rows, columns: 2 * (model.valueWidth + model.keyWidth))
-        scores = MutableMatrix(rows: rows, columns: model.paddedEvents)
         attended = MutableMatrix(rows: rows, columns: model.valueWidth)
         bias = MutableMatrix(rows: rows, columns: wide)
         buckets = [UInt8](repeating: 0, count: blockRows * wide)
@@ -36,9 +34,6 @@ final class HSTURun: SequenceRun {
     // MARK: History
 
     func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix) {
-        prefix.count = window.count
-        prefix.times.removeAll(keepingCapacity: true)
-        prefix.times.append(contentsOf: window.times)
         var first = reused
         while first < window.count {
             let last = min(first + blockRows, window.count)
@@ -47,9 +42,9 @@ final class HSTURun: SequenceRun {
             for l in 0..<model.layers.count {
                 let layer = model.layers[l]
                 project(layer, rows: last - first)
-                store(first..<last, keys: prefix.keys[l], values: prefix.values[l])
+                store(first..<last, prefix.sequence, l)
                 makeBias(layer, first..<last)
-                attend(layer, first..<last, prefix, l)
+                attend(layer, first..<last, prefix.sequence, l)
                 finish(layer, rows: last - first)
             }
             let outputs = prefix.outputs.view
@@ -86,24 +81,15 @@ final class HSTURun: SequenceRun {
         }
     }
 
-    private func store(_ range: Range<Int>, keys: MutableMatrix, values: MutableMatrix) {
+    private func store(_ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int) {
         let rows = 0..<range.count
-        let key = 2 * model.valueWidth + model.keyWidth
-        keys.view.copyTransposed(
-            uvqk.view(rows: rows, columns: key..<key + model.keyWidth).reading, atColumn: range.lowerBound)
         for head in 0..<model.heads {
-            let value = columns(head).ownValue
-            let new = uvqk.view(rows: rows, columns: value).reading
-            let target = values.view(rows: valueRows(head, range))
-            for row in rows { target.copyRow(row, from: new, row: row) }
+            let columns = columns(head)
+            sequence.store(
+                layer: l, head: head, at: range.lowerBound,
+                keys: uvqk.view(rows: rows, columns: columns.key).reading,
+                values: uvqk.view(rows: rows, columns: columns.value).reading)
         }
-    }
-
-    /// Rows of the prefix's values that belong to some events and a head: a head's values lie end to end, for
-    /// the cache.
-    private func valueRows(_ head: Int, _ events: Range<Int>) -> Range<Int> {
-        let first = head * model.maxEvents
-        return first + events.lowerBound..<first + events.upperBound
     }
 
     /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in
@@ -127,33 +113,23 @@ final class HSTURun: SequenceRun {
         }
     }
 
-    private func attend(_ layer: HSTUModel.Layer, _ range: Range<Int>, _ prefix: SequencePrefix, _ l: Int) {
+    private func attend(
+        _ layer: HSTUModel.Layer, _ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int
+    ) {
         let rows = 0..<range.count
-        let seen = 0..<range.upperBound
-        let scale = 1 / Float(model.normalizer)
-        // Whole vectors of keys: what is computed beyond `seen` is never read.
-        let wide = 0..<HSTUModel.padded(range.upperBound)
-        let products = self.scores.view(rows: rows, columns: wide)
-        let scores = scores.view(rows: rows, columns: seen)
-        for head in 0..<model.heads {
-            let (query, _, _, key, value) = columns(head)
-            product(
-                uvqk.view(rows: rows, columns: query).reading,
-                prefix.keys[l].view(rows: key, columns: wide).reading, into: products)
-            for i in range {
-                let row = i - range.lowerBound
-                let (source, column) = biasRow(layer, row: row, position: i)
-                scores.siluAttention(row: row, count: i + 1, bias: source, biasColumn: column, scale: scale)
+        let bias: AttentionBias? =
+            model.hasTimeBias
+            ? .own(bias.view(rows: rows).reading)
+            : layer.positionBias.map {
+                .sliding($0.view, column: model.normalizer - 1 - range.lowerBound)
             }
-            product(
-                scores.reading, prefix.values[l].view(rows: valueRows(head, seen)).reading,
-                into: attended.view(rows: rows, columns: value))
+        for head in 0..<model.heads {
+            let columns = columns(head)
+            sequence.siluAttend(
+                layer: l, head: head, queries: uvqk.view(rows: rows, columns: columns.query).reading,
+                seeing: .causal(from: range.lowerBound), bias: bias, scale: 1 / Float(model.normalizer),
+                into: attended.view(rows: rows, columns: columns.output))
         }
-    }
-
-    private func biasRow(_ layer: HSTUModel.Layer, row: Int, position: Int) -> (MatrixView?, Int) {
-        if !layer.timeBias.isEmpty { return (bias.view(rows: row..<row + 1).reading, 0) }
-        return (layer.positionBias?.view, model.normalizer - 1 - position)
     }
 
     // MARK: Candidates
@@ -204,52 +180,42 @@ final class HSTURun: SequenceRun {
         }
     }
 
-    /// Each candidate attends to the history and to itself, its own score in the column after the history's.
+    /// Each candidate attends to the history and, last, to itself.
     private func attendCandidates(
         _ layer: HSTUModel.Layer, rows: Range<Int>, _ prefix: SequencePrefix, _ l: Int
     ) {
-        let count = prefix.count
-        let scale = 1 / Float(model.normalizer)
-        let (source, column) = biasRow(layer, row: 0, position: count)
-        let wide = 0..<HSTUModel.padded(count)
-        let products = scores.view(rows: rows, columns: wide)
-        let history = scores.view(rows: rows, columns: 0..<count)
-        let all = scores.view(rows: rows, columns: 0..<count + 1)
-        for head in 0..<model.heads {
-            let (query, ownKey, ownValue, key, value) = columns(head)
-            let q = uvqk.view(rows: rows, columns: query).reading
-            product(q, prefix.keys[l].view(rows: key, columns: wide).reading, into: products)
-            all.rowDots(q, uvqk.view(rows: rows, columns: ownKey).reading, intoColumn: count)
-            for row in rows {
-                all.siluAttention(row: row, count: count + 1, bias: source, biasColumn: column, scale: scale)
+        let bias: AttentionBias? =
+            model.hasTimeBias
+            ? .shared(bias.view(rows: 0..<1).reading)
+            : layer.positionBias.map {
+                .shared($0.view, column: model.normalizer - 1 - prefix.count)
             }
-            let output = attended.view(rows: rows, columns: value)
-            product(
-                history.reading, prefix.values[l].view(rows: valueRows(head, 0..<count)).reading, into: output
+        for head in 0..<model.heads {
+            let columns = columns(head)
+            let own = (
+                keys: uvqk.view(rows: rows, columns: columns.key).reading,
+                values: uvqk.view(rows: rows, columns: columns.value).reading
             )
-            output.addRows(
-                uvqk.view(rows: rows, columns: ownValue).reading, factors: all.reading, column: count)
+            prefix.sequence.siluAttend(
+                layer: l, head: head, queries: uvqk.view(rows: rows, columns: columns.query).reading,
+                seeing: .all(prefix.count), bias: bias, own: own, scale: 1 / Float(model.normalizer),
+                into: attended.view(rows: rows, columns: columns.output))
         }
     }
 
     // MARK: Both
 
-    /// Columns of one head: its query, key and value in `uvqk`, its rows in the prefix's keys, its columns of
-    /// the output.
-    private func columns(_ head: Int) -> HeadColumns {
+    /// Columns of one head: its query, key and value in `uvqk`, and its columns of the output.
+    private func columns(
+        _ head: Int
+    ) -> (query: Range<Int>, key: Range<Int>, value: Range<Int>, output: Range<Int>) {
         let qk = model.keyDimension
         let v = model.valueDimension
-        let key = head * qk..<(head + 1) * qk
-        let value = head * v..<(head + 1) * v
-        let query = 2 * model.valueWidth + key.lowerBound
-        let ownKey = query + model.keyWidth
-        let ownValue = model.valueWidth + value.lowerBound
-        return (query..<query + qk, ownKey..<ownKey + qk, ownValue..<ownValue + v, key, value)
+        let query = 2 * model.valueWidth + head * qk
+        let key = query + model.keyWidth
+        let value = model.valueWidth + head * v
+        return (query..<query + qk, key..<key + qk, value..<value + v, head * v..<(head + 1) * v)
     }
-
-    private typealias HeadColumns = (
-        query: Range<Int>, ownKey: Range<Int>, ownValue: Range<Int>, key: Range<Int>, value: Range<Int>
-    )
 
     /// uvqk = SiLU(W LN(x) + b).
     private func project(_ layer: HSTUModel.Layer, rows: Int) {

@@ -72,7 +72,7 @@ public final class Ranker {
         self.query = query
         candidates = []
         rows.removeAll(keepingCapacity: true)
-        prefix?.count = 0
+        prefix?.reset()
         isScored = false
         isRanked = false
         hasInputs = false
@@ -203,7 +203,8 @@ public final class Ranker {
 
     // MARK: Results, for answers, `explain` and goldens; valid until the next `begin` or `take`
 
-    /// All rows of the history after the last layer, [len, D]; nil without a sequence model.
+    /// All rows of the history after the last layer, [len, D]; nil without a sequence model, or when some
+    /// came from elsewhere.
     public var historyRows: MatrixView? { prefix?.rows }
 
     /// The newest event's row, [1, D]; nil for an empty history.

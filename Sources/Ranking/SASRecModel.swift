@@ -38,6 +38,8 @@ final class SASRecModel: Sendable {
     let finalNorm: Norm
     let feedForwardWidth: Int
 
+    var headWidth: Int { dimension / heads }
+
     init(
         _ configuration: SequenceConfiguration, itemCount: Int, tensors: BundleTensors, tables: SharedTables
     ) throws(BundleError) {

@@ -9,7 +9,7 @@ final class SASRecRun: SequenceRun {
     private let x: MutableMatrix  // [blockRows, D]: the block's input and output
     private let residual: MutableMatrix  // [blockRows, D]: what attention is added to, then its sum
     private let qkv: MutableMatrix  // [blockRows, 3D]
-    private let scores: MutableMatrix  // [blockRows, N]
+    private let scores: MutableMatrix  // [blockRows, N in whole blocks]
     private let attended: MutableMatrix  // [blockRows, D]
     private let padScores: MutableMatrix  // [blockRows, 1]
     private let hidden: MutableMatrix  // [blockRows, F]
@@ -21,7 +21,9 @@ final class SASRecRun: SequenceRun {
         x = MutableMatrix(rows: blockRows, columns: d)
         residual = MutableMatrix(rows: blockRows, columns: d)
         qkv = MutableMatrix(rows: blockRows, columns: 3 * d)
-        scores = MutableMatrix(rows: blockRows, columns: model.maxEvents)
+        scores = MutableMatrix(
+            rows: blockRows,
+            columns: KeyValueBlock.count(events: model.maxEvents) * KeyValueBlock.events)
         attended = MutableMatrix(rows: blockRows, columns: d)
         padScores = MutableMatrix(rows: blockRows, columns: 1)
         hidden = MutableMatrix(rows: blockRows, columns: model.feedForwardWidth)
@@ -36,9 +38,6 @@ final class SASRecRun: SequenceRun {
     }
 
     func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix) {
-        prefix.count = window.count
-        prefix.times.removeAll(keepingCapacity: true)
-        prefix.times.append(contentsOf: window.times)
         let pads = model.attendsPads ? model.maxEvents - window.count : 0
         var first = reused
         while first < window.count {
@@ -46,8 +45,8 @@ final class SASRecRun: SequenceRun {
             embed(window, first..<last)
             for l in 0..<model.blocks.count {
                 project(model.blocks[l], rows: last - first)
-                store(first..<last, keys: prefix.keys[l], values: prefix.values[l])
-                attend(model.blocks[l], first..<last, prefix, l, pads: pads)
+                store(first..<last, prefix.sequence, l)
+                attend(model.blocks[l], first..<last, prefix.sequence, l, pads: pads)
                 feedForward(model.blocks[l], rows: last - first)
             }
             let final = attended.view(rows: 0..<last - first)
@@ -109,33 +108,33 @@ final class SASRecRun: SequenceRun {
             into: qkv.view(rows: 0..<rows, columns: outputs))
     }
 
-    private func store(_ range: Range<Int>, keys: MutableMatrix, values: MutableMatrix) {
-        let d = model.dimension
-        let newKeys = qkv.view(rows: 0..<range.count, columns: d..<2 * d).reading
-        let newValues = qkv.view(rows: 0..<range.count, columns: 2 * d..<3 * d).reading
-        for row in range {
-            keys.view.copyRow(row, from: newKeys, row: row - range.lowerBound)
-            values.view.copyRow(row, from: newValues, row: row - range.lowerBound)
+    private func store(_ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int) {
+        let rows = 0..<range.count
+        for head in 0..<model.heads {
+            let key = model.dimension + head * model.headWidth
+            let value = key + model.dimension
+            sequence.store(
+                layer: l, head: head, at: range.lowerBound,
+                keys: qkv.view(rows: rows, columns: key..<key + model.headWidth).reading,
+                values: qkv.view(rows: rows, columns: value..<value + model.headWidth).reading)
         }
     }
 
     /// Causal softmax attention; `pads` equal keys at the left take part when the model attends to them.
     private func attend(
-        _ block: SASRecModel.Block, _ range: Range<Int>, _ prefix: SequencePrefix, _ l: Int, pads: Int
+        _ block: SASRecModel.Block, _ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int, pads: Int
     ) {
         let rows = 0..<range.count
-        let seen = 0..<range.upperBound
+        let reach = AttentionReach.causal(from: range.lowerBound)
         let d = model.dimension
-        let width = d / model.heads
+        let width = model.headWidth
         let scale = 1 / Float(width).squareRoot()
-        let scores = scores.view(rows: rows, columns: seen)
+        let scores = scores.view(rows: rows)
         let padScores = padScores.view(rows: rows)
         for head in 0..<model.heads {
             let columns = head * width..<(head + 1) * width
             let q = qkv.view(rows: rows, columns: columns).reading
-            gemm(
-                q, prefix.keys[l].view(rows: seen, columns: columns).reading, transposingB: true,
-                alpha: scale, into: scores)
+            sequence.scores(layer: l, head: head, queries: q, seeing: reach, scale: scale, into: scores)
             if pads > 0 {
                 gemm(
                     q, block.pad.view(rows: 0..<1, columns: columns), transposingB: true, alpha: scale,
@@ -147,7 +146,7 @@ final class SASRecRun: SequenceRun {
                 padScores[row, 0] = scores.softmax(row: row, count: i + 1, extra: extra, extraCount: pads)
             }
             let output = attended.view(rows: rows, columns: columns)
-            gemm(scores.reading, prefix.values[l].view(rows: seen, columns: columns).reading, into: output)
+            sequence.mix(layer: l, head: head, weights: scores.reading, seeing: reach, into: output)
             if pads > 0 {
                 let padValue = block.pad.view(
                     rows: 0..<1, columns: d + columns.lowerBound..<d + columns.upperBound)

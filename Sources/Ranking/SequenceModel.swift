@@ -36,17 +36,23 @@ public struct SequenceModel: Sendable {
     /// Width of rows and vectors, D.
     public var dimension: Int { configuration.dimension }
 
-    /// Storage for one history's keys, values and rows.
+    /// Shape of the keys and values that a history leaves.
+    public var layout: KeyValueLayout {
+        switch family {
+        case .hstu(let model):
+            KeyValueLayout(
+                layers: model.layers.count, heads: model.heads, keyDimension: model.keyDimension,
+                valueDimension: model.valueDimension)
+        case .sasrec(let model):
+            KeyValueLayout(
+                layers: model.blocks.count, heads: model.heads, keyDimension: model.headWidth,
+                valueDimension: model.headWidth)
+        }
+    }
+
+    /// Storage for one history's blocks and rows.
     public func makePrefix() -> SequencePrefix {
-        let (keyShape, valueShape) =
-            switch family {
-            case .hstu(let model):
-                ((model.keyWidth, model.paddedEvents), (model.heads * model.maxEvents, model.valueDimension))
-            case .sasrec(let model): ((model.maxEvents, model.dimension), (model.maxEvents, model.dimension))
-            }
-        return SequencePrefix(
-            layers: configuration.layers, maxEvents: configuration.maxEvents, keyShape: keyShape,
-            valueShape: valueShape, dimension: configuration.dimension)
+        SequencePrefix(layout, maxEvents: configuration.maxEvents, dimension: configuration.dimension)
     }
 
     /// An empty window of the model's size.
@@ -57,7 +63,8 @@ public struct SequenceModel: Sendable {
 
 /// A family's forward pass with its scratch; for one thread.
 protocol SequenceRun: AnyObject {
-    /// Computes rows `reused`… of the window; earlier rows of `prefix` are taken as they are.
+    /// Computes rows `reused`… of the window into `prefix`, whose blocks are ready; earlier rows are taken as
+    /// they are.
     func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix)
     /// The target head for catalogue rows, in microbatches: `vectors` [m, D], `scores` [m, 1].
     func score(
@@ -93,17 +100,24 @@ public final class SequenceScorer {
 
     /// Computes keys, values and rows of a history.
     ///
+    /// A history can be computed in steps, each on top of the one before, and begin with rows that the prefix
+    /// adopted; no result depends on that.
     /// - Parameters:
     ///   - now: time of the question in Unix seconds; part of the newest row when the model has a time bias.
     ///   - reused: rows at the beginning of `prefix` that are valid already. The caller answers for that:
     ///     same window start, same events, and with a time bias also the same next event's time; for SASRec
-    ///     the same number of events.
+    ///     the same number of events. With a dot head, less than all unless `prefix` has the last row.
+    ///   - allocate: gives blocks for the rows that are computed, one for each block they touch, which belong
+    ///   to the caller afterwards; from its first nil on, and without it, the prefix uses blocks of its
+    ///   own, which are no one else's to keep.
     public func prefill(
-        _ window: HistoryWindow, now: Double, reusing reused: Int = 0, into prefix: SequencePrefix
+        _ window: HistoryWindow, now: Double, reusing reused: Int = 0, into prefix: SequencePrefix,
+        allocate: (() -> KeyValueBlock?)? = nil
     ) {
         precondition(
             reused >= 0 && reused <= min(window.count, prefix.count),
             "\(reused) of \(prefix.count) rows reused")
+        prefix.prepare(window, reusing: reused, allocate: allocate)
         run.prefill(window, now: now, reusing: reused, into: prefix)
     }
 

@@ -1,35 +1,97 @@
 public import Kernels
 
-/// What a sequence model keeps of one history: keys, values and final rows. Storage for N events, reused; for
-/// one thread.
+/// What a sequence model keeps of one history: keys and values in blocks, and the rows that were computed
+/// last. Storage for N events, reused; for one thread.
 ///
-/// Everything a candidate needs is here, so a prefix computed once serves all microbatches of a request.
+/// Everything a candidate needs is here, so a prefix computed once serves all microbatches of a request. A
+/// block is written only by the prefill that took it, from the caller or from the prefix's own: blocks of the
+/// caller's may be shared with other threads as soon as that prefill is over.
 public final class SequencePrefix {
-    /// Per layer: HSTU [heads · key dimension, ≥ N], a column per event; SASRec [N, D], a row per event.
-    let keys: [MutableMatrix]
-    /// Per layer: HSTU [heads · N, value dimension], each head's rows end to end; SASRec [N, D].
-    let values: [MutableMatrix]
+    let sequence: KeyValueSequence
+    /// Blocks for what nobody else shall read, each always at its own place; made when first needed.
+    private var own: [KeyValueBlock?]
     /// Rows after the last layer (and the final norm, if the model has one), [N, D].
     let outputs: MutableMatrix
+    /// Those of `outputs` that belong to this history.
+    private var computed = 0..<0
     /// Time of each event in Unix seconds.
-    var times: [Double] = []
+    private(set) var times: [Double] = []
 
-    /// Events held: the first `count` rows of every matrix are valid.
-    public internal(set) var count = 0
+    /// Events held.
+    public private(set) var count = 0
 
-    init(
-        layers: Int, maxEvents: Int, keyShape: (rows: Int, columns: Int),
-        valueShape: (rows: Int, columns: Int), dimension: Int
-    ) {
-        keys = (0..<layers).map { _ in MutableMatrix(rows: keyShape.rows, columns: keyShape.columns) }
-        values = (0..<layers).map { _ in MutableMatrix(rows: valueShape.rows, columns: valueShape.columns) }
+    init(_ layout: KeyValueLayout, maxEvents: Int, dimension: Int) {
+        let capacity = KeyValueBlock.count(events: maxEvents)
+        sequence = KeyValueSequence(layout, capacity: capacity)
+        own = Array(repeating: nil, count: capacity)
         outputs = MutableMatrix(rows: maxEvents, columns: dimension)
         times.reserveCapacity(maxEvents)
     }
 
-    /// All rows of the history after the last layer, [count, D].
-    public var rows: MatrixView { outputs.view(rows: 0..<count).reading }
+    /// The blocks of all events, oldest first; the last may be filled in part.
+    public var blocks: [KeyValueBlock] { sequence.blocks }
 
-    /// The newest event's row, [1, D]; nil for an empty history.
-    public var lastRow: MatrixView? { count == 0 ? nil : outputs.view(rows: count - 1..<count).reading }
+    /// All rows of the history after the last layer, [count, D]; nil when some came from elsewhere.
+    public var rows: MatrixView? {
+        computed == 0..<count ? outputs.view(rows: 0..<count).reading : nil
+    }
+
+    /// The newest event's row, [1, D]; nil for an empty history, or when that row came from elsewhere.
+    public var lastRow: MatrixView? {
+        guard count > 0, computed.upperBound == count, !computed.isEmpty else { return nil }
+        return outputs.view(rows: count - 1..<count).reading
+    }
+
+    /// Forgets the history and lets go of the blocks that are not its own.
+    public func reset() {
+        sequence.truncate(to: 0)
+        computed = 0..<0
+        count = 0
+    }
+
+    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only.
+    ///
+    /// Traps when there are fewer rows in `shared`, or more than N.
+    public func adopt(_ shared: some Collection<KeyValueBlock>, rows: Int) {
+        precondition(rows >= 0 && rows <= outputs.rows, "\(rows) of at most \(outputs.rows) rows")
+        precondition(rows <= shared.count * KeyValueBlock.events, "\(rows) rows in \(shared.count) blocks")
+        reset()
+        for (index, block) in shared.prefix(KeyValueBlock.count(events: rows)).enumerated() {
+            sequence.set(index, to: block)
+        }
+        computed = rows..<rows
+        count = rows
+    }
+
+    /// Makes room for the rows of `window` after the first `reused`, in blocks from `allocate` for as long as
+    /// it gives some.
+    func prepare(_ window: HistoryWindow, reusing reused: Int, allocate: (() -> KeyValueBlock?)?) {
+        times.removeAll(keepingCapacity: true)
+        times.append(contentsOf: window.times)
+        let filled = KeyValueBlock.count(events: window.count)
+        if reused < window.count {
+            var allocate = allocate
+            for index in reused / KeyValueBlock.events..<filled {
+                let given = allocate?()
+                if given == nil { allocate = nil }
+                let next = given ?? ownBlock(index)
+                if index * KeyValueBlock.events < reused, next !== sequence.blocks[index] {
+                    next.copy(from: sequence.blocks[index])
+                }
+                sequence.set(index, to: next)
+            }
+            computed = min(reused, computed.isEmpty ? reused : computed.lowerBound)..<window.count
+        } else {
+            computed = min(computed.lowerBound, window.count)..<min(computed.upperBound, window.count)
+        }
+        sequence.truncate(to: filled)
+        count = window.count
+    }
+
+    private func ownBlock(_ index: Int) -> KeyValueBlock {
+        if let block = own[index] { return block }
+        let block = KeyValueBlock(sequence.layout)
+        own[index] = block
+        return block
+    }
 }

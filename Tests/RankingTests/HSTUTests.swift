@@ -59,7 +59,7 @@ import Testing
             let prefix = c.prefix(history, now: now)
             let expected = c.twin.rows(c.twin.window(history, offset: 0), now: now)
             #expect(prefix.count == expected.count)
-            expectTwin(doubles(prefix.rows), expected.flatMap(\.self))
+            expectTwin(doubles(prefix.rows!), expected.flatMap(\.self))
             let dots = MutableMatrix(rows: c.twin.items, columns: 1)
             SequenceScorer(c.model).dotScores(Array(0..<c.twin.items)[...], prefix, into: dots.view)
             let expectedDots = (0..<c.twin.items).map { c.twin.dot(expected.last!, candidate: $0) }
@@ -111,9 +111,9 @@ import Testing
         let c = try Case(7)
         var random = SeededRandom(8)
         let prefix = c.prefix(randomHistory(50, items: c.twin.items, actions: 3, &random), now: 1.7e9)
-        let before = doubles(prefix.rows)
+        let before = doubles(prefix.rows!)
         _ = c.score(Array(0..<20), prefix, now: 1.7e9, microbatch: 8)
-        #expect(doubles(prefix.rows) == before)
+        #expect(doubles(prefix.rows!) == before)
         #expect(prefix.lastRow.map { doubles($0) } == Array(before.suffix(c.model.dimension)))
     }
 
@@ -130,7 +130,7 @@ import Testing
             let valid = time ? earlier.count - 1 : earlier.count
             SequenceScorer(c.model).prefill(window, now: 1.66e9, reusing: valid, into: prefix)
             let whole = c.prefix(all, now: 1.66e9)
-            expectSame(doubles(prefix.rows), doubles(whole.rows))
+            expectSame(doubles(prefix.rows!), doubles(whole.rows!))
             expectSame(
                 c.score([1, 2, 3], prefix, now: 1.66e9, microbatch: 2).scores,
                 c.score([1, 2, 3], whole, now: 1.66e9, microbatch: 2).scores)
@@ -146,7 +146,7 @@ import Testing
         let strange = c.prefix(
             [HistoryEvent(row: 1, action: 77, time: 1), HistoryEvent(row: 2, action: -1, time: 2)], now: 5)
         let plain = c.prefix([HistoryEvent(row: 1, time: 1), HistoryEvent(row: 2, time: 2)], now: 5)
-        #expect(doubles(strange.rows) == doubles(plain.rows))
+        #expect(doubles(strange.rows!) == doubles(plain.rows!))
     }
 
     @Test func `a missing or misshapen tensor is named`() throws {

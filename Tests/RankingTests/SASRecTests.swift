@@ -156,7 +156,7 @@ struct SASRecTwin {
                 window.fill(history: history)
                 scorer.prefill(window, now: 0, into: prefix)
                 let expected = twin.rows(history.suffix(twin.configuration.maxEvents).map(\.row))
-                expectTwin(doubles(prefix.rows), expected.flatMap(\.self))
+                expectTwin(doubles(prefix.rows!), expected.flatMap(\.self))
                 let dots = MutableMatrix(rows: SASRecTwin.items, columns: 1)
                 scorer.dotScores(Array(0..<SASRecTwin.items)[...], prefix, into: dots.view)
                 let table = twin.tensors.rows("sequence.item_embedding.weight")

@@ -1,6 +1,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include "Attention.h"
 #include "Gather.h"
 
 // Element-wise float kernels, compiled for several instruction sets and chosen once at run time.
@@ -22,8 +23,6 @@ void CKernels_relu(float *y, size_t n);
 void CKernels_silu(float *y, size_t n);
 void CKernels_sigmoid(float *y, size_t n);
 void CKernels_tanh(float *y, size_t n);
-// s[i] = SiLU(s[i] + bias[i]) * scale; `bias` may be NULL
-void CKernels_silu_attention(float *s, const float *bias, float scale, size_t n);
 // s = softmax(s) with `extra_count` further keys of score `extra`; returns the weight of one extra key.
 float CKernels_softmax(float *s, size_t n, float extra, float extra_count);
 // y = (x - mean) / sqrt(variance + epsilon) * weight + bias; weight and bias may be NULL. x == y is allowed.
