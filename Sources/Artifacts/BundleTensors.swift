@@ -4,24 +4,33 @@ public import Kernels
 ///
 /// Names read are remembered: `refuseUnread()` finds what nobody asked for. For one thread.
 public final class BundleTensors {
-    private let files: [SafeTensors]
-    private let fileOf: [String: Int]
+    /// Where a tensor's bytes are: an entry of this file.
+    typealias Place = (file: SafeTensors, entry: TensorEntry)
+
+    private let places: [String: Place]
+    /// The file to blame for a tensor that is nowhere.
+    private let firstFile: String
     private var read: Set<String> = []
 
+    /// Tensors found by name.
+    init(places: [String: Place], firstFile: String) {
+        self.places = places
+        self.firstFile = firstFile
+    }
+
     /// The tensors of several safetensors files; a name in two of them is refused.
-    init(files: [SafeTensors]) throws(BundleError) {
-        var fileOf: [String: Int] = [:]
-        for (index, file) in files.enumerated() {
-            for name in file.entries.keys.sorted() {
-                if let first = fileOf.updateValue(index, forKey: name) {
+    convenience init(files: [SafeTensors]) throws(BundleError) {
+        var places: [String: Place] = [:]
+        for file in files {
+            for (name, entry) in file.entries.sorted(by: { $0.key < $1.key }) {
+                if let first = places.updateValue((file, entry), forKey: name) {
                     throw BundleError(
                         file: file.file, tensor: name, expected: "a name of its own",
-                        found: "the same in \(files[first].file)")
+                        found: "the same in \(first.file.file)")
                 }
             }
         }
-        self.files = files
-        self.fileOf = fileOf
+        self.init(places: places, firstFile: files.first?.file ?? "bundle")
     }
 
     /// The tensors of safetensors files given as (name, bytes).
@@ -31,17 +40,23 @@ public final class BundleTensors {
         try self.init(files: parsed)
     }
 
+    /// All names, ascending.
+    public var names: [String] { places.keys.sorted() }
+
+    /// Where a tensor is, nil when there is none of that name; does not count as reading it.
+    func place(_ name: String) -> Place? { places[name] }
+
     /// Whether a file has a tensor of that name; does not count as reading it.
-    public func contains(_ name: String) -> Bool { fileOf[name] != nil }
+    public func contains(_ name: String) -> Bool { places[name] != nil }
 
     /// The shape of a tensor, nil when there is none of that name.
-    public func shape(_ name: String) -> [Int]? { fileOf[name].flatMap { files[$0].entries[name]?.shape } }
+    public func shape(_ name: String) -> [Int]? { places[name]?.entry.shape }
 
     /// - Throws: naming the first tensor that nothing in the manifest uses.
     public func refuseUnread() throws(BundleError) {
-        for (name, index) in fileOf.sorted(by: { $0.key < $1.key }) where !read.contains(name) {
+        for (name, place) in places.sorted(by: { $0.key < $1.key }) where !read.contains(name) {
             throw BundleError(
-                file: files[index].file, tensor: name, expected: "a tensor the manifest uses",
+                file: place.file.file, tensor: name, expected: "a tensor the manifest uses",
                 found: "one it does not")
         }
     }
@@ -178,13 +193,12 @@ public final class BundleTensors {
     // MARK: Entries
 
     private func entry(_ name: String) throws(BundleError) -> (SafeTensors, TensorEntry) {
-        guard let index = fileOf[name], let entry = files[index].entries[name] else {
+        guard let place = places[name] else {
             throw BundleError(
-                file: files.first?.file ?? "bundle", tensor: name, expected: "this tensor",
-                found: "none of that name")
+                file: firstFile, tensor: name, expected: "this tensor", found: "none of that name")
         }
         read.insert(name)
-        return (files[index], entry)
+        return place
     }
 
     private func vectorEntry(_ name: String, count: Int?) throws(BundleError) -> (SafeTensors, TensorEntry) {

@@ -1,4 +1,5 @@
 internal import COpenSSL
+public import Kernels
 
 /// SHA-256 through OpenSSL.
 public enum Digest {
@@ -9,6 +10,29 @@ public enum Digest {
 
     /// 64 lower-case hexadecimal digits of the SHA-256 of `bytes`.
     public static func sha256(_ bytes: [UInt8]) -> String { hex(of: bytes.span) }
+
+    /// The same of a matrix's floats, row by row, as they lie in memory.
+    public static func sha256(_ matrix: Matrix) -> String {
+        let context = unsafe EVP_MD_CTX_new()
+        defer { unsafe EVP_MD_CTX_free(context) }
+        var isGood = unsafe EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1
+        for row in 0..<matrix.rows {
+            matrix.view.withRow(row) { floats in
+                // SAFETY: EVP_DigestUpdate reads the row's bytes, which the span keeps alive.
+                let bytes = unsafe floats.withUnsafeBytes { source in
+                    unsafe EVP_DigestUpdate(context, source.baseAddress, source.count)
+                }
+                isGood = isGood && bytes == 1
+            }
+        }
+        var digest = [UInt8](repeating: 0, count: 32)
+        // SAFETY: EVP_DigestFinal_ex writes 32 bytes, the size of `digest`.
+        let status = unsafe digest.withUnsafeMutableBufferPointer { target in
+            unsafe EVP_DigestFinal_ex(context, target.baseAddress, nil)
+        }
+        precondition(isGood && status == 1, "OpenSSL refuses SHA-256")
+        return text(digest)
+    }
 
     private static func hex(of span: Span<UInt8>) -> String {
         var digest = [UInt8](repeating: 0, count: 32)
@@ -21,6 +45,18 @@ public enum Digest {
             }
         }
         precondition(status == 1, "OpenSSL refuses SHA-256")
+        return text(digest)
+    }
+
+    /// Whether a byte is one of a digest's text.
+    static func isHexadecimal(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"): true
+        default: false
+        }
+    }
+
+    private static func text(_ digest: [UInt8]) -> String {
         var text = ""
         for byte in digest {
             text += String(byte >> 4, radix: 16)

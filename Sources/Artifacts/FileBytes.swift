@@ -61,6 +61,30 @@ internal import Glibc
         count = bytes.count
     }
 
+    /// Part of a file, and where it goes.
+    typealias Piece = (source: FileBytes, range: Range<Int>, at: Int)
+
+    /// `count` bytes put together from pieces, later ones over earlier ones, zero where there is none; traps
+    /// when a piece is out of range.
+    init(count: Int, pieces: [Piece]) {
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: max(count, 64), alignment: 64)
+        unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: max(count, 64))
+        for piece in pieces {
+            precondition(
+                piece.at >= 0 && piece.range.count <= count - piece.at, "\(piece.range) at \(piece.at)")
+            piece.source.withElements(UInt8.self, in: piece.range) { span in
+                // SAFETY: `memory` holds `count` bytes, and the piece was checked to end before them.
+                unsafe span.withUnsafeBufferPointer { source in
+                    if let start = source.baseAddress {
+                        unsafe (memory + piece.at).copyMemory(from: start, byteCount: source.count)
+                    }
+                }
+            }
+        }
+        unsafe base = memory
+        self.count = count
+    }
+
     deinit { unsafe base.deallocate() }
 
     /// Calls `body` with `range` of the bytes, rebound to `Element`; traps when out of range or misaligned

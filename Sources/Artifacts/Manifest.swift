@@ -5,6 +5,8 @@ public import JSON
 ///
 /// A value of this type is validated in itself; tensors are checked against it when the stages are made.
 public struct Manifest: Sendable {
+    /// What a delta stands on; nil for a full bundle.
+    public var delta: DeltaConfiguration?
     /// Name of this model, `[A-Za-z0-9._-]{1,64}`.
     public var modelVersion: String
     /// Name of the vector space; bundles that share it have comparable vectors.
@@ -31,6 +33,14 @@ public struct Manifest: Sendable {
     public var value: ValueConfiguration?
     /// Relative tolerance of the golden replay.
     public var tolerance: Double
+}
+
+/// What a delta bundle takes from another (ModelFormat.md §5).
+public struct DeltaConfiguration: Sendable {
+    /// SHA-256 of the base's manifest.json, 64 lower-case hexadecimal digits.
+    public let base: String
+    /// Tensors of the base that the result does not have.
+    public let removed: [String]
 }
 
 /// A file of the bundle as the manifest promises it.

@@ -26,7 +26,7 @@ struct ManifestDecoder {
     private static func manifest(_ document: JSONValue) throws(JSONSchemaError) -> Manifest {
         var reader = try JSONObjectReader(document, at: "")
         _ = try reader.integer("format_version", in: 1...1)
-        _ = try reader.choice("kind", [("full", true)])
+        let delta = try delta(&reader)
         let modelVersion = try versionName(&reader, "model_version")
         let spaceVersion = try versionName(&reader, "space_version")
         let info = reader.value("info") ?? .object(JSONObject([]))
@@ -56,12 +56,33 @@ struct ManifestDecoder {
         }
         try reader.finish()
         let manifest = Manifest(
-            modelVersion: modelVersion, spaceVersion: spaceVersion, info: info, files: files, items: items,
-            users: users, features: features,
-            retrieval: retrieval, tower: tower, sequence: sequence, ranker: ranker, value: value,
+            delta: delta, modelVersion: modelVersion, spaceVersion: spaceVersion, info: info, files: files,
+            items: items, users: users, features: features, retrieval: retrieval, tower: tower,
+            sequence: sequence, ranker: ranker, value: value,
             tolerance: tolerance)
         try checkReferences(manifest)
         return manifest
+    }
+
+    /// What a manifest of kind `delta` says of its base; a full one says nothing.
+    private static func delta(_ reader: inout JSONObjectReader) throws(JSONSchemaError) -> DeltaConfiguration?
+    {
+        guard try reader.choice("kind", [("full", false), ("delta", true)]) else { return nil }
+        let base = try reader.string("base_sha256", bytes: 64...64)
+        guard base.utf8.allSatisfy(Digest.isHexadecimal) else {
+            throw JSONSchemaError(
+                .outOfRange, reader.pointer(to: "base_sha256"), "expected 64 lower-case hexadecimal digits")
+        }
+        var removed: Set<String> = []
+        for (index, value) in (try reader.optionalArray("removed", maximum: SafeTensors.tensorMaximum) ?? [])
+            .enumerated()
+        {
+            let pointer = reader.pointer(to: "removed") + "/\(index)"
+            guard case .string(let name) = value, removed.insert(name).inserted else {
+                throw JSONSchemaError(.wrongType, pointer, "expected a tensor's name, each once")
+            }
+        }
+        return DeltaConfiguration(base: base, removed: removed.sorted())
     }
 
     /// What one section says about another.

@@ -37,6 +37,13 @@ struct SafeTensors {
     let bytes: FileBytes
     let entries: [String: TensorEntry]
 
+    /// One tensor made in memory, which errors blame on `file`.
+    init(file: String, tensor: String, _ entry: TensorEntry, _ bytes: FileBytes) {
+        self.file = file
+        self.bytes = bytes
+        entries = [tensor: entry]
+    }
+
     /// Reads the header of `bytes`; throws naming file, tensor and expectation.
     init(file: String, bytes: FileBytes) throws(BundleError) {
         self.file = file

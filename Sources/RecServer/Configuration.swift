@@ -32,6 +32,9 @@ struct Configuration: Equatable, Sendable {
         Tunable(
             name: "index_cache", domain: .text(""),
             why: "folder for built indexes; by default .index inside the bundle"),
+        Tunable(
+            name: "base_bundles", domain: .text(""),
+            why: "where deltas find their base: folders that are bundles or hold some, separated by :"),
         Tunable(name: "host", domain: .text("127.0.0.1"), why: "IPv4 address to listen on; 0.0.0.0 for all"),
         Tunable(
             name: "port", domain: .integer(default: 8080, range: 0...65535, unit: ""),

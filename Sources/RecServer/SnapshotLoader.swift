@@ -12,6 +12,8 @@ import Threading
 struct SnapshotLoader {
     let configuration: Configuration
     let logger: Logger
+    /// Folders where a delta's base may be, besides those of the setting `base_bundles`.
+    var bases: [String] = []
 
     /// Loads and verifies a bundle.
     /// - Parameter mayBuild: whether to index catalogues of any size, as `recserver build` does.
@@ -75,7 +77,10 @@ struct SnapshotLoader {
 
     private func open(_ path: String, mayBuild: Bool) throws -> (folder: BundleFolder, snapshot: Snapshot) {
         let progress = ProgressLine { logger.info("\($0)") }
-        let folder = try BundleFolder(path: path) { progress.show("reading the bundle", $0, $1) }
+        let named = configuration.text("base_bundles").split(separator: ":").map(String.init)
+        let folder = try BundleFolder(path: path, bases: bases + named) {
+            progress.show("reading the bundle", $0, $1)
+        }
         let manifest = folder.manifest
         let tensors = folder.tensors
         let tables = SharedTables(tensors)

@@ -78,14 +78,40 @@ import Testing
         #expect(try folder.read(path) == whole)
     }
 
-    @Test func `another bundle does not take a kept index for its own`() throws {
+    @Test
+    func `a kept index is any bundle's with the same vectors, metric and parameters, and nobody else's`()
+        throws
+    {
         let (first, second, cache) = (try TemporaryFolder(), try TemporaryFolder(), try TemporaryFolder())
         try SmallBundle(seed: 1).write(to: first)
         try SmallBundle(seed: 2).write(to: second)
-        _ = try index(store(first, cache: cache.path))
-        _ = try index(store(first, builds: false, cache: cache.path))
-        #expect(throws: BundleError.self) { try index(store(second, builds: false, cache: cache.path)) }
+        let kept = try index(store(first, cache: cache.path))
+        let other = try store(second, builds: false, cache: cache.path)
+        #expect(try index(other).count == kept.count)
         #expect(try cache.names().count == 2)
+        var values = Self.table.vectors.view.copy()
+        values[values.count - 1] += 0.001
+        let moved = Matrix(rows: Self.count, columns: 4, values: values)
+        let finer = IndexConfiguration(kind: .ivfpq, lists: 9, subquantizers: 2, bits: 4, probes: 2)
+        for (name, table, configuration) in [
+            ("item.vector", VectorTable(moved, metric: .innerProduct), Self.configuration),
+            ("item.vector", VectorTable(Self.table.vectors, metric: .cosine), Self.configuration),
+            ("item.similar", Self.table, Self.configuration), ("item.vector", Self.table, finer),
+        ] {
+            #expect(throws: BundleError.self) { try other.index(name, table, configuration) }
+        }
+    }
+
+    @Test func `a kept index is also taken from beside a delta's base`() throws {
+        let (base, delta) = (try TemporaryFolder(), try TemporaryFolder())
+        try SmallBundle().write(to: base)
+        _ = try index(store(base))
+        try SmallDelta(of: SmallBundle()).write(to: delta)
+        let store = IndexStore(
+            try BundleFolder(path: delta.path, bases: [base.path]),
+            try Configuration(arguments: ["--build-at-start-max", "0"]), mayBuild: false,
+            SmallBundle.silentLogger, ProgressLine { _ in })
+        #expect(try index(store).count == Self.count)
     }
 
     @Test func `an index that cannot be kept is served all the same`() throws {

@@ -1,10 +1,7 @@
-"""Command line: demo, ml-100k, ml-1m, conformance."""
+"""Command line: demo, ml-100k, ml-1m, conformance, delta."""
 
 import argparse
 from pathlib import Path
-
-from . import recipes
-from .build import build
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +28,14 @@ def parser() -> argparse.ArgumentParser:
         "conformance", help="tiny bundles with random weights that use every choice of the format"
     )
     conformance.add_argument("--out", type=Path, required=True, help="the folder for one bundle per case")
-    for command in (c for c in commands.choices.values() if c is not conformance):
+    delta = commands.add_parser("delta", help="the smallest bundle that makes one bundle of another")
+    delta.add_argument("--base", type=Path, required=True, help="the bundle that the delta stands on")
+    delta.add_argument("--new", type=Path, required=True, help="the bundle that the delta makes of it")
+    delta.add_argument(
+        "--bases", type=Path, nargs="*", default=[], help="where the bases of these two are, if they are deltas"
+    )
+    delta.add_argument("--out", type=Path, required=True, help="the folder, replaced if it is there")
+    for command in (c for c in commands.choices.values() if c not in (conformance, delta)):
         command.add_argument(
             "--resume",
             action="store_true",
@@ -51,6 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
 
         write_all(options.out)
         return 0
+    if options.command == "delta":
+        from .delta import write_delta
+
+        sizes = write_delta(options.base, options.new, options.out, options.bases)
+        print(", ".join(f"{kind} {size:,} bytes" for kind, size in sizes.items()))
+        return 0
+    from . import recipes
+    from .build import build
+
     match options.command:
         case "demo":
             from .demo_catalogue import make_demo
