@@ -18,13 +18,19 @@ public struct BundleFolder {
     static let fileMaximum = 1 << 38
 
     /// Reads and verifies the folder: names, links, digests, sizes, tensor headers.
-    /// - Parameter progress: told bytes done and bytes in all.
-    public init(path: String, progress: (Int, Int) -> Void = { _, _ in }) throws(BundleError) {
+    /// - Parameters:
+    ///   - admit: may refuse the bundle by its manifest, before anything else is read.
+    ///   - progress: told bytes done and bytes in all, every few megabytes.
+    public init(
+        path: String, admit: (Manifest) throws(BundleError) -> Void = { _ throws(BundleError) in },
+        progress: (Int, Int) -> Void = { _, _ in }
+    ) throws(BundleError) {
         self.path = path
         let manifestFile = try FileBytes(
             path: path + "/manifest.json", name: "manifest.json", maximum: ManifestDecoder.byteMaximum)
         digest = Digest.sha256(manifestFile)
         manifest = try ManifestDecoder.decode(manifestFile.copy())
+        try admit(manifest)
         let names = try Self.list(path)
         for name in names where name != "manifest.json" && manifest.files[name] == nil {
             throw BundleError(file: name, expected: "a file the manifest names", found: "another")
