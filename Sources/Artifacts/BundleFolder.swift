@@ -56,17 +56,21 @@ public struct BundleFolder {
     /// Reads and verifies the folder: names, links, digests, sizes, tensor headers.
     /// - Parameters:
     ///   - bases: where a delta's base may be: folders that are bundles, or that hold bundles' folders.
-    ///   - progress: told bytes done and bytes in all.
-    public init(path: String, bases: [String] = [], progress: (Int, Int) -> Void = { _, _ in })
-        throws(BundleError)
-    {
+    ///   - admit: may refuse the bundle by its manifest and the bytes of its files, before they are read.
+    ///   - progress: told bytes done and bytes in all, every few megabytes.
+    public init(
+        path: String, bases: [String] = [],
+        admit: (Manifest, Int) throws(BundleError) -> Void = { _, _ throws(BundleError) in },
+        progress: (Int, Int) -> Void = { _, _ in }
+    ) throws(BundleError) {
         let layers = try Self.layers(path, bases)
         self.path = path
         self.bases = layers.dropFirst().map(\.path)
         manifest = layers[0].manifest
         digest = layers[0].digest
+        let total = layers.flatMap(\.files).reduce(0) { $0 &+ $1.entry.byteCount }
+        try admit(manifest, total)
         for layer in layers { try Self.checkNames(layer) }
-        let total = layers.flatMap(\.files).reduce(0) { $0 + $1.entry.byteCount }
         var done = 0
         var tensors = BundleTensors(places: [:], firstFile: "bundle")
         var others: [String: FileBytes] = [:]

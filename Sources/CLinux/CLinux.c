@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,6 +93,8 @@ int64_t CLinux_raise_file_limit(void) {
     return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
 }
 
+void CLinux_trim_heap(void) { malloc_trim(0); }
+
 int32_t CLinux_processor_count(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
@@ -124,6 +128,14 @@ int32_t CLinux_thread_pin(int32_t core) {
     CPU_ZERO(&set);
     CPU_SET((size_t)core, &set);
     return sched_setaffinity(0, sizeof set, &set) < 0 ? -errno : 0;
+}
+
+void CLinux_thread_lower_priority(void) {
+    struct sched_param parameters = {.sched_priority = 0};
+    sched_setscheduler(0, SCHED_BATCH, &parameters);
+    setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
+    // glibc has no wrapper: who 1 is a thread, 0 the caller; class 3 in the upper bits is idle.
+    syscall(SYS_ioprio_set, 1, 0, 3 << 13);
 }
 
 // MARK: - Monitor

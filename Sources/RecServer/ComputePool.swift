@@ -17,23 +17,25 @@ struct Job: Sendable {
 final class ComputePool: Sendable {
     private let queue: BoundedQueue<Job>
     private let threads: [NamedThread]
+    private let shadow: Shadow
 
-    /// Starts `count` threads, each with a worker of its own.
+    /// Starts `count` threads, and the one of shadow requests.
     init(count: Int, queueDepth: Int, service: RecommendService) throws(ThreadingError) {
         let queue = BoundedQueue<Job>(capacity: queueDepth)
+        let shadow = try Shadow(service.metrics.shadow, isBusy: { queue.count > 0 })
+        let worker = ComputeWorker(service: service, shadow: shadow)
         var threads: [NamedThread] = []
         for index in 0..<count {
             threads.append(
                 try NamedThread(name: "compute-\(index)") {
                     // Requests are the parallelism; OpenMP's setting is per thread.
                     FaissIndex.setThreads(1)
-                    // Made inside its thread: the worker and its scratch are not Sendable and never leave it.
-                    let worker = ComputeWorker(service: service)
                     while let job = queue.take() { worker.answer(job) }
                 })
         }
         self.queue = queue
         self.threads = threads
+        self.shadow = shadow
     }
 
     /// Jobs waiting now.
@@ -46,15 +48,14 @@ final class ComputePool: Sendable {
     func stop() {
         queue.close()
         for thread in threads { thread.join() }
+        shadow.stop()
     }
 }
 
-/// One compute thread's state: the pipeline of the snapshot it saw last.
-final class ComputeWorker {
-    private let service: RecommendService
-    private var pipeline: RecommendPipeline?
-
-    init(service: RecommendService) { self.service = service }
+/// What a compute thread does with a job; the scratch memory belongs to the version that answers.
+struct ComputeWorker {
+    let service: RecommendService
+    let shadow: Shadow
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {
@@ -65,9 +66,10 @@ final class ComputeWorker {
             service.metrics.abandoned.add()
             return
         }
+        var copy: ShadowJob?
         let response: HTTPResponse
         do throws(Problem) {
-            response = try respond(to: job)
+            response = try respond(to: job, &copy)
         } catch {
             if error.kind == .deadline { service.metrics.deadlinesMissed.add() }
             if error.kind == .internalError {
@@ -79,23 +81,14 @@ final class ComputeWorker {
         }
         service.finish(
             job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
+        if let copy { shadow.offer(copy) }
     }
 
-    private func respond(to job: Job) throws(Problem) -> HTTPResponse {
-        guard let snapshot = service.snapshot else {
-            throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
-        }
-        let pipeline =
-            self.pipeline.flatMap { $0.snapshot === snapshot ? $0 : nil }
-            ?? RecommendPipeline(snapshot, service.settings, service.metrics)
-        self.pipeline = pipeline
+    private func respond(to job: Job, _ copy: inout ShadowJob?) throws(Problem) -> HTTPResponse {
         switch job.match {
-        case .recommend:
-            return try service.recommend(job, pipeline)
-        case .similar(let itemID):
-            return try service.similar(job, itemID: itemID, pipeline)
-        default:
-            throw Problem(.notFound)
+        case .recommend: try service.recommend(job, copy: &copy)
+        case .similar(let itemID): try service.similar(job, itemID: itemID)
+        default: throw Problem(.notFound)
         }
     }
 }

@@ -71,6 +71,23 @@ struct Configuration: Equatable, Sendable {
             name: "verify_goldens", domain: .choice(default: "on", of: ["on", "off"]),
             why: "replay the bundle's goldens before it serves"),
         Tunable(
+            name: "admin_host", domain: .text("127.0.0.1"),
+            why: "IPv4 address of the admin listener; it answers peers on this machine only"),
+        Tunable(
+            name: "admin_port", domain: .integer(default: -1, range: -1...65535, unit: ""),
+            why: "TCP port of the admin listener; -1 for none, 0 picks a free one and prints it"),
+        Tunable(
+            name: "keep_previous", domain: .choice(default: "on", of: ["on", "off"]),
+            why: "keep a label's previous version in memory, so that a rollback needs no load"),
+        Tunable(
+            name: "memory_headroom",
+            domain: .integer(default: 67_108_864, range: 0...1_099_511_627_776, unit: "bytes"),
+            why: "memory that must be left when a bundle is loaded; beyond it the bundle is refused"),
+        Tunable(
+            name: "load_bytes_per_second",
+            domain: .integer(default: 0, range: 0...1_000_000_000_000, unit: "bytes"),
+            why: "how fast a bundle is read beside serving; 0 for no limit"),
+        Tunable(
             name: "connections_max",
             domain: .integer(default: 10_000, range: 1...1_000_000, unit: "connections"),
             why: "open connections over all loops; beyond it 503 and close"),

@@ -15,6 +15,8 @@ struct IndexStore {
     let buildMaximum: Int
     let logger: Logger
     let progress: ProgressLine
+    /// Threads that large catalogues are indexed with.
+    var threads = NamedThread.processorCount
 
     /// Largest index file, 64 GiB.
     private static let byteMaximum = 1 << 36
@@ -61,7 +63,7 @@ struct IndexStore {
         }
         // OpenMP's threads cost more than they bring on a small catalogue: 12,000 items take 1.7 s of CPU
         // with one, 14 with two.
-        FaissIndex.setThreads(table.count < Self.parallelMinimum ? 1 : NamedThread.processorCount)
+        FaissIndex.setThreads(table.count < Self.parallelMinimum ? 1 : threads)
         do {
             let codes = try FaissIndex(table, configuration: configuration) { step in
                 switch step {

@@ -9,6 +9,7 @@ import Threading
 struct LoopHandler: Sendable {
     let service: RecommendService
     let pool: ComputePool
+    let loads: BundleLoads
     let openAPI: [UInt8]
     let version: String
     /// Wall clock at the start, nanoseconds since 1970.
@@ -49,7 +50,7 @@ struct LoopHandler: Sendable {
     }
 
     private func admit(_ job: Job) throws(Problem) {
-        guard service.snapshot != nil else {
+        guard service.registry.isReady else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
         guard pool.offer(job) else {
@@ -70,11 +71,15 @@ struct LoopHandler: Sendable {
 
     /// 200 when a bundle serves and the process is not on its way out; `?verbose` lists the checks.
     private func readiness(_ request: HTTPRequest, _ requestID: String) throws(Problem) -> HTTPResponse {
-        let checks = [("bundle", service.snapshot != nil), ("not_draining", !service.isDraining)]
+        let checks = [("bundle", service.registry.isReady), ("not_draining", !service.isDraining)]
         let isVerbose =
             request.query?.split(separator: "&").contains { $0 == "verbose" || $0.hasPrefix("verbose=") }
             ?? false
-        let lines = checks.map { "[\($0.1 ? "+" : "-")]\($0.0) \($0.1 ? "ok" : "failed")" }
+        var lines = checks.map { "[\($0.1 ? "+" : "-")]\($0.0) \($0.1 ? "ok" : "failed")" }
+        for label in BundleLabel.allCases {
+            guard let assignment = service.registry.assignment(label) else { continue }
+            lines.append("[i]\(label.rawValue) \(assignment.bundle.modelVersion)")
+        }
         if let failed = checks.first(where: { !$0.1 }) {
             throw Problem(
                 .notReady, isVerbose ? lines.joined(separator: "; ") : "\(failed.0) failed", retryAfter: 1)
@@ -91,32 +96,44 @@ struct LoopHandler: Sendable {
         writer.value(version)
         writer.key("kernels")
         writer.value(service.settings.kernelLevel)
-        if let snapshot = service.snapshot {
+        if let assignment = service.registry.assignment(.default) {
             writer.key("bundle")
-            writer.beginObject()
-            writer.key("model_version")
-            writer.value(snapshot.manifest.modelVersion)
-            writer.key("space_version")
-            writer.value(snapshot.manifest.spaceVersion)
-            writer.key("sha256")
-            writer.value(snapshot.digest)
-            writer.key("items")
-            writer.value(snapshot.manifest.items.count)
-            writer.key("index")
-            writer.value(snapshot.indexName)
-            writer.key("info")
-            writer.value(snapshot.manifest.info)
-            writer.endObject()
+            write(assignment.bundle.snapshot, to: &writer)
+        }
+        writer.key("labels")
+        writer.beginObject()
+        for label in BundleLabel.allCases {
+            guard let assignment = service.registry.assignment(label) else { continue }
+            writer.key(label.rawValue)
+            writer.value(assignment.bundle.modelVersion)
         }
         writer.endObject()
+        writer.endObject()
         return writer.bytes
+    }
+
+    private func write(_ snapshot: Snapshot, to writer: inout JSONWriter) {
+        writer.beginObject()
+        writer.key("model_version")
+        writer.value(snapshot.manifest.modelVersion)
+        writer.key("space_version")
+        writer.value(snapshot.manifest.spaceVersion)
+        writer.key("sha256")
+        writer.value(snapshot.digest)
+        writer.key("items")
+        writer.value(snapshot.manifest.items.count)
+        writer.key("index")
+        writer.value(snapshot.indexName)
+        writer.key("info")
+        writer.value(snapshot.manifest.info)
+        writer.endObject()
     }
 
     private func metrics(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
         let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
         var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
         MetricsReport(
-            service: service, pool: pool, counters: counters(), version: version, startedAt: startedAt
+            service: service, pool: pool, loads: loads, counters: counters(), version: version, startedAt: startedAt
         ).write(to: &writer)
         return HTTPResponse(
             status: 200,

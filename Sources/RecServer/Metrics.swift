@@ -21,6 +21,10 @@ final class Histogram: Sendable {
         0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
         5, 7.5, 10,
     ]
+    /// Seconds of work that may take minutes.
+    static let longSecondsBounds: [Double] = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800]
+    /// Shares of a whole.
+    static let shareBounds: [Double] = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99]
     /// Numbers of items.
     static let countBounds: [Double] = [0, 1, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
 
@@ -94,6 +98,15 @@ final class Metrics: Sendable {
     let exactScans = Counter()
     let historyTokens = Counter()
     private let degraded: [Counter]
+    /// Loads of bundles by how they ended.
+    let loaded = Counter()
+    let unchanged = Counter()
+    private let refusedLoads: [BundleLoads.Refusal.Reason: Counter]
+    let loadSeconds = Histogram(bounds: Histogram.longSecondsBounds)
+    /// Requests answered from an exact version that they named.
+    let versionRequests = Counter()
+    private let labelRequests: [BundleLabel: Counter]
+    let shadow = ShadowMetrics()
 
     init() {
         requests = Route.allCases.map { _ in
@@ -101,7 +114,15 @@ final class Metrics: Sendable {
         }
         stages = Stage.allCases.map { _ in Histogram(bounds: Histogram.secondsBounds) }
         degraded = DegradationStep.allCases.map { _ in Counter() }
+        refusedLoads = Dictionary(
+            uniqueKeysWithValues: BundleLoads.Refusal.Reason.allCases.map { ($0, Counter()) })
+        labelRequests = Dictionary(uniqueKeysWithValues: BundleLabel.allCases.map { ($0, Counter()) })
     }
+
+    /// Loads refused for a reason.
+    func refused(_ reason: BundleLoads.Refusal.Reason) -> Counter { refusedLoads[reason] ?? Counter() }
+    /// Requests answered under a label, or by an exact version for nil.
+    func requests(_ label: BundleLabel?) -> Counter { label.flatMap { labelRequests[$0] } ?? versionRequests }
 
     func record(_ route: Route, status: Int, nanoseconds: UInt64) {
         let column = Self.statuses.firstIndex(of: status) ?? Self.statuses.firstIndex(of: 500) ?? 0

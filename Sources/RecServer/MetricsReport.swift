@@ -6,6 +6,7 @@ import Threading
 struct MetricsReport {
     let service: RecommendService
     let pool: ComputePool
+    let loads: BundleLoads
     let counters: HTTPCounters?
     let version: String
     /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a
@@ -15,6 +16,8 @@ struct MetricsReport {
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
         writePipeline(&writer)
+        writeBundles(&writer)
+        writeShadow(&writer)
         writeConnections(&writer)
         writeProcess(&writer)
         writer.end()
@@ -72,18 +75,72 @@ struct MetricsReport {
         writer.counter(
             "recserver_history_tokens", "History events encoded by the sequence model.",
             [("", metrics.historyTokens.value)])
-        guard let snapshot = service.snapshot else { return }
-        let manifest = snapshot.manifest
+    }
+
+    private func writeBundles(_ writer: inout MetricsWriter) {
+        let (registry, metrics) = (service.registry, service.metrics)
+        let infos = BundleLabel.allCases.compactMap { label -> (labels: String, value: Double)? in
+            guard let snapshot = registry.assignment(label)?.bundle.snapshot else { return nil }
+            let (manifest, digest) = (snapshot.manifest, snapshot.digest)
+            return (
+                "label=\"\(label.rawValue)\",model_version=\"\(manifest.modelVersion)\","
+                    + "space_version=\"\(manifest.spaceVersion)\",sha256=\"\(digest)\","
+                    + "index=\"\(snapshot.indexName)\"", 1
+            )
+        }
         writer.gauge(
-            "recserver_bundle_info", "The bundle that serves; always 1.",
+            "recserver_bundle_versions", "Versions in memory, by state.",
             [
-                (
-                    "model_version=\"\(manifest.modelVersion)\",space_version=\"\(manifest.spaceVersion)\","
-                        + "sha256=\"\(snapshot.digest)\",index=\"\(snapshot.indexName)\"", 1
-                )
+                ("state=\"loading\"", loads.reports.current == nil ? 0 : 1),
+                ("state=\"ready\"", Double(registry.versions.count)),
+                ("state=\"draining\"", Double(service.reaper.draining.count)),
             ])
+        writer.counter(
+            "recserver_bundle_swaps", "Switches of a label to another version.",
+            BundleLabel.allCases.map { ("label=\"\($0.rawValue)\"", registry.swaps[$0]?.value ?? 0) })
+        writer.counter(
+            "recserver_bundle_loads", "Loads of a bundle, by how they ended.",
+            [("result=\"loaded\"", metrics.loaded.value), ("result=\"unchanged\"", metrics.unchanged.value)]
+                + BundleLoads.Refusal.Reason.allCases.map {
+                    ("result=\"refused_\($0.rawValue)\"", metrics.refused($0).value)
+                })
+        writer.histogram(
+            "recserver_bundle_load_seconds", "Time of a load, from its beginning to the first answer.",
+            [("", metrics.loadSeconds)])
+        writer.counter(
+            "recserver_model_requests", "Recommendations by the label that answered, or by a named version.",
+            BundleLabel.allCases.filter { $0 != .shadow }.map {
+                ("label=\"\($0.rawValue)\"", metrics.requests($0).value)
+            } + [("label=\"\"", metrics.requests(nil).value)])
+        guard let main = registry.assignment(.default)?.bundle.snapshot else { return }
+        writer.gauge("recserver_bundle_info", "The bundles in use; always 1.", infos)
         writer.gauge(
-            "recserver_bundle_items", "Items in the catalogue.", [("", Double(manifest.items.count))])
+            "recserver_bundle_share", "The share of requests that a label gets.",
+            BundleLabel.allCases.compactMap { label in
+                registry.assignment(label).map { ("label=\"\(label.rawValue)\"", $0.share) }
+            })
+        writer.gauge(
+            "recserver_bundle_items", "Items in the default's catalogue.",
+            [("", Double(main.manifest.items.count))])
+    }
+
+    private func writeShadow(_ writer: inout MetricsWriter) {
+        let shadow = service.metrics.shadow
+        writer.counter(
+            "recserver_shadow_requests", "Requests that the shadow answered again, by how it went.",
+            [
+                ("result=\"answered\"", shadow.answered.value), ("result=\"failed\"", shadow.failed.value),
+                ("result=\"dropped\"", shadow.dropped.value),
+            ])
+        writer.histogram(
+            "recserver_shadow_seconds", "Time of the shadow's answers, at low priority.",
+            [("", shadow.seconds)])
+        writer.histogram(
+            "recserver_shadow_overlap", "Share of an answer's items that are on the shadow's page.",
+            [("", shadow.overlap)])
+        writer.histogram(
+            "recserver_shadow_rank_difference", "Mean distance in places of the items on both pages.",
+            [("", shadow.rankDifference)])
     }
 
     private func writeConnections(_ writer: inout MetricsWriter) {
@@ -114,7 +171,7 @@ struct MetricsReport {
             [("version=\"\(version)\",kernels=\"\(service.settings.kernelLevel)\"", 1)])
         writer.gauge(
             "recserver_ready", "1 while /readyz says so.",
-            [("", service.snapshot != nil && !service.isDraining ? 1 : 0)])
+            [("", service.registry.isReady && !service.isDraining ? 1 : 0)])
         writer.counter(
             "process_cpu_seconds", "User and system time.",
             value: ProcessStatistics.processorTime / .seconds(1))

@@ -13,7 +13,7 @@ import Threading
 final class RecommendPipeline {
     let snapshot: Snapshot
     let settings: PipelineSettings
-    private let metrics: Metrics
+    private var metrics: Metrics
     let retriever: Retriever
     let ranker: Ranker
     private let towerInput: MutableMatrix
@@ -33,6 +33,17 @@ final class RecommendPipeline {
         towerScratch = snapshot.tower.map { UserTower.Scratch(for: $0.network) }
         userVector = MutableMatrix(rows: 1, columns: dimension)
         queryVector = MutableMatrix(rows: 1, columns: dimension)
+    }
+
+    /// Runs `body`, which answers requests, without a trace in metrics and measured costs.
+    func rehearse<E: Error>(_ body: () throws(E) -> Void) throws(E) {
+        let counted = metrics
+        metrics = Metrics()
+        defer {
+            metrics = counted
+            costs = StageCosts()
+        }
+        try body()
     }
 
     /// Answers a request.

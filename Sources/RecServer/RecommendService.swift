@@ -10,28 +10,24 @@ final class RecommendService: Sendable {
     let metrics = Metrics()
     let logger: Logger
     let identifiers = IdentifierSource()
-    private let published = Lock<Published>(Published())
+    let registry: BundleRegistry
+    let reaper: BundleReaper
+    private let draining = Lock(false)
 
-    private struct Published: Sendable {
-        var snapshot: Snapshot?
-        var isDraining = false
-    }
-
-    init(settings: PipelineSettings, logger: Logger) {
+    init(
+        settings: PipelineSettings, keepsPrevious: Bool = true, logger: Logger,
+        didRetire: @escaping @Sendable (LoadedBundle) -> Void = { _ in }
+    ) throws(ThreadingError) {
         self.settings = settings
         self.logger = logger
+        reaper = try BundleReaper(logger: logger, didRetire: didRetire)
+        registry = BundleRegistry(reaper: reaper, keepsPrevious: keepsPrevious)
     }
 
-    /// What requests are answered from; nil until the first bundle is verified.
-    var snapshot: Snapshot? { published.withLock { $0.snapshot } }
-
     /// Whether the process is on its way out.
-    var isDraining: Bool { published.withLock { $0.isDraining } }
+    var isDraining: Bool { draining.withLock { $0 } }
 
-    /// Makes `snapshot` the one that new requests see.
-    func publish(_ snapshot: Snapshot) { published.withLock { $0.snapshot = snapshot } }
-
-    func beginDraining() { published.withLock { $0.isDraining = true } }
+    func beginDraining() { draining.withLock { $0 = true } }
 
     // MARK: Answers
 
@@ -87,9 +83,8 @@ final class RecommendService: Sendable {
     // MARK: Compute-side endpoints
 
     /// `POST /recommend`.
-    func recommend(_ job: Job, _ pipeline: RecommendPipeline) throws(Problem)
-        -> HTTPResponse
-    {
+    /// - Parameter copy: receives what the shadow has to do, where it has to do anything.
+    func recommend(_ job: Job, copy: inout ShadowJob?) throws(Problem) -> HTTPResponse {
         try requireJSON(job.request)
         var clock = StageClock(start: job.queuedAt)
         clock.end(.queue)
@@ -100,23 +95,40 @@ final class RecommendService: Sendable {
                 .badRequest, "X-User-Id and user_id differ",
                 errors: [.init(pointer: "/user_id", detail: "differs from X-User-Id")])
         }
-        let recommendation = try pipeline.recommend(
-            request, receivedAt: job.request.receivedAt, clock: &clock)
-        let body = recommendation.encoded(recommendationID: identifiers.next(), requestID: job.requestID)
+        let choice = try registry.choose(
+            model: request.model, userID: request.userID, requestID: job.requestID)
+        let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
+        let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
+            try pipeline.recommend(request, receivedAt: job.request.receivedAt, clock: &clock)
+        }
+        metrics.requests(choice.label).add()
+        let body = recommendation.encoded(
+            recommendationID: identifiers.next(), requestID: job.requestID,
+            model: choice.label?.rawValue ?? recommendation.modelVersion)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {
             metrics.record(stage, nanoseconds: nanoseconds)
         }
+        // An answer that left stages out is no measure for one that does not.
+        if let shadow = choice.shadow, recommendation.degraded.isEmpty {
+            var again = request
+            again.now = now
+            copy = ShadowJob(bundle: shadow, request: again, sent: recommendation.items.map(\.itemID))
+        }
         return response(json: body, requestID: job.requestID, serverTiming: clock.header)
     }
 
-    /// `GET /similar/{item_id}`.
-    func similar(_ job: Job, itemID: String, _ pipeline: RecommendPipeline) throws(Problem) -> HTTPResponse {
+    /// `GET /similar/{item_id}`, from the default.
+    func similar(_ job: Job, itemID: String) throws(Problem) -> HTTPResponse {
         var clock = StageClock(start: job.queuedAt)
         clock.end(.queue)
         let request = try SimilarRequest(itemID: itemID, query: job.request.query)
         clock.end(.decode)
-        let answer = try pipeline.similar(request)
+        let choice = try registry.choose(
+            model: BundleLabel.default.rawValue, userID: nil, requestID: job.requestID)
+        let answer = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
+            try pipeline.similar(request)
+        }
         clock.end(.retrieve)
         let body = answer.encoded(requestID: job.requestID)
         clock.end(.encode)
@@ -124,7 +136,7 @@ final class RecommendService: Sendable {
     }
 
     /// A body must say that it is JSON; an empty one need not.
-    private func requireJSON(_ request: HTTPRequest) throws(Problem) {
+    func requireJSON(_ request: HTTPRequest) throws(Problem) {
         if request.body.isEmpty { return }
         let type = (request.headers.first("Content-Type") ?? "").lowercased()
         let essence = type.prefix { $0 != ";" && $0 != " " }

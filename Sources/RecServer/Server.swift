@@ -15,10 +15,20 @@ final class Server {
     /// This program's version.
     static let version = "0.1.0"
 
-    init(configuration: Configuration, logger: Logger) {
+    init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
-        service = RecommendService(settings: PipelineSettings(configuration), logger: logger)
+        service = try RecommendService(
+            settings: PipelineSettings(configuration),
+            keepsPrevious: configuration.text("keep_previous") == "on", logger: logger)
+    }
+
+    /// What runs while the daemon does.
+    private struct Parts {
+        let pool: ComputePool
+        let loads: BundleLoads
+        let http: HTTPServer
+        let admin: HTTPServer?
     }
 
     /// Serves until a signal ends it.
@@ -27,64 +37,49 @@ final class Server {
         try Signals.install()
         // Each connection is a descriptor: the soft limit of a login shell is 1,024.
         _ = ProcessStatistics.raiseFileLimit()
-        let wanted = configuration.integer("compute_threads")
-        let pool = try ComputePool(
-            count: wanted == 0 ? NamedThread.processorCount : wanted,
-            queueDepth: configuration.integer("queue_depth"), service: service)
-        let http = try listen(pool)
-        switch try loadOrSignal() {
-        case .loaded(let snapshot):
-            service.publish(snapshot)
-            logger.info(
-                "ready",
-                metadata: [
-                    "model_version": "\(snapshot.manifest.modelVersion)",
-                    "items": "\(snapshot.manifest.items.count)",
-                    "index": "\(snapshot.indexName)",
-                ])
-            try waitForEnd()
-            return drain(http, pool)
-        case .refused(let reason):
-            logger.error(
-                "the bundle was refused",
-                metadata: ["bundle": "\(configuration.text("bundle"))", "reason": "\(reason)"])
-            http.stop(within: .zero)
-            pool.stop()
+        let parts = try start()
+        switch try loadOrSignal(parts.loads) {
+        case .ended(let summary) where summary.refusal != nil:
+            _ = stop(parts, after: .zero)
+            _ = parts.loads.stop()
+            service.reaper.stop()
             return 1
+        case .ended:
+            logger.info("ready")
+            try waitForEnd(parts.loads)
+            return drain(parts)
         case .interrupted:
             logger.info("stopped while loading")
-            http.stop(within: .zero)
-            pool.stop()
-            // The loading thread is inside FAISS or BLAS, whose destructors must not run under it.
+            _ = stop(parts, after: .zero)
             ProcessExit.immediately(0)
         }
     }
 
-    /// How a load ended.
-    private enum LoadOutcome: Sendable {
-        case loaded(Snapshot)
-        case refused(String)
+    private func start() throws -> Parts {
+        let wanted = configuration.integer("compute_threads")
+        let threads = wanted == 0 ? NamedThread.processorCount : wanted
+        let pool = try ComputePool(
+            count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
+        let loads = try BundleLoads(service, configuration, threads: threads)
+        return Parts(
+            pool: pool, loads: loads, http: try listen(pool, loads), admin: try listenForAdmin(loads))
+    }
+
+    /// How the first load ended.
+    private enum FirstLoad: Sendable {
+        case ended(BundleLoads.Summary)
         case interrupted
     }
 
     /// Loads on a thread of its own, so that a signal ends the process also while a large bundle is read.
-    private func loadOrSignal() throws -> LoadOutcome {
-        let outcome = Lock<LoadOutcome?>(nil)
-        let loader = SnapshotLoader(configuration: configuration, logger: logger)
-        let path = configuration.text("bundle")
-        let thread = try NamedThread(name: "load") {
-            do {
-                let snapshot = try loader.load(path)
-                outcome.withLock { $0 = .loaded(snapshot) }
-            } catch {
-                outcome.withLock { $0 = .refused("\(error)") }
-            }
+    private func loadOrSignal(_ loads: BundleLoads) throws -> FirstLoad {
+        let outcome = Lock<BundleLoads.Summary?>(nil)
+        _ = loads.begin(.init(path: configuration.text("bundle"))) { result in
+            let summary = result.summary
+            outcome.withLock { $0 = summary }
         }
         while true {
-            if let outcome = outcome.withLock({ $0 }) {
-                thread.join()
-                return outcome
-            }
+            if let summary = outcome.withLock({ $0 }) { return .ended(summary) }
             // 10 ms: a small bundle loads in less than a person notices.
             switch try Signals.wait(within: .milliseconds(10)) {
             case .terminate, .interrupt: return .interrupted
@@ -93,10 +88,10 @@ final class Server {
         }
     }
 
-    private func listen(_ pool: ComputePool) throws -> HTTPServer {
+    private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
         let counters = counters
         let handler = LoopHandler(
-            service: service, pool: pool, openAPI: PackageResources.openapi_yaml, version: Self.version,
+            service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml, version: Self.version,
             startedAt: startedAt,
             counters: { counters.value })
         let service = service
@@ -116,6 +111,20 @@ final class Server {
         return http
     }
 
+    /// The listener for those who run the server; nil when it is off.
+    private func listenForAdmin(_ loads: BundleLoads) throws -> HTTPServer? {
+        guard let wanted = UInt16(exactly: configuration.integer("admin_port")) else { return nil }
+        let (host, service) = (configuration.text("admin_host"), service)
+        let handler = AdminHandler(service: service, loads: loads)
+        let admin = HTTPServer(
+            host: host, port: wanted, limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            handler: { handler.handle($0, $1) })
+        let port = try admin.start()
+        logger.info("admin listening", metadata: ["host": "\(host)", "port": "\(port)"])
+        StandardStream.output.write("recserver admin listening on http://\(host):\(port)\n")
+        return admin
+    }
+
     private func httpLimits() -> HTTPLimits {
         func milliseconds(_ name: String) -> Duration { .milliseconds(configuration.integer(name)) }
         var limits = HTTPLimits()
@@ -128,11 +137,11 @@ final class Server {
         return limits
     }
 
-    /// Waits for SIGTERM or SIGINT. SIGHUP changes nothing: a new bundle needs a new process.
-    private func waitForEnd() throws {
+    /// Waits for SIGTERM or SIGINT; SIGHUP has the bundle's folder looked at again.
+    private func waitForEnd(_ loads: BundleLoads) throws {
         while true {
             switch try Signals.wait() {
-            case .hangUp: logger.warning("SIGHUP ignored: restart to switch the bundle")
+            case .hangUp: loads.reload()
             case .terminate, .interrupt: return
             case nil: continue
             }
@@ -150,17 +159,27 @@ final class Server {
         }
     }
 
-    private func drain(_ http: HTTPServer, _ pool: ComputePool) -> Int32 {
-        // The server's handler holds the counters, which hold the server.
-        defer { counters.detach() }
+    private func drain(_ parts: Parts) -> Int32 {
         service.beginDraining()
         logger.info("draining")
         waitForDelay()
-        http.beginDrain()
-        let isClean = http.stop(within: .milliseconds(configuration.integer("drain_limit_ms")))
-        pool.stop()
+        let isClean = stop(parts, after: .milliseconds(configuration.integer("drain_limit_ms")))
         logger.info("stopped", metadata: ["clean": "\(isClean)"])
+        // A load cannot be cut short: it is inside FAISS or BLAS, whose destructors must not run under it.
+        guard parts.loads.stop() else { ProcessExit.immediately(isClean ? 0 : 1) }
+        service.reaper.stop()
         return isClean ? 0 : 1
+    }
+
+    /// Ends listeners and compute threads; false when requests were cut.
+    private func stop(_ parts: Parts, after limit: Duration) -> Bool {
+        // The server's handler holds the counters, which hold the server.
+        defer { counters.detach() }
+        parts.http.beginDrain()
+        let isClean = parts.http.stop(within: limit)
+        parts.admin?.stop(within: .zero)
+        parts.pool.stop()
+        return isClean
     }
 }
 

@@ -14,10 +14,39 @@ struct SnapshotLoader {
     let logger: Logger
     /// Folders where a delta's base may be, besides those of the setting `base_bundles`.
     var bases: [String] = []
+    /// May refuse a bundle by its manifest and the bytes of its files, before they are read.
+    var admit: (Manifest, Int) throws(BundleError) -> Void = { _, _ throws(BundleError) in }
+    /// Whether others serve meanwhile: then one thread at a time is used.
+    var isBesideServing = false
+    /// Most bytes read a second, 0 for no limit.
+    var bytesPerSecond = 0
 
     /// Loads and verifies a bundle.
     /// - Parameter mayBuild: whether to index catalogues of any size, as `recserver build` does.
     func load(_ path: String, mayBuild: Bool = false) throws -> Snapshot {
+        let loaded = try verified(path, mayBuild: mayBuild)
+        try warmUp(loaded)
+        return loaded.snapshot
+    }
+
+    /// Loads and verifies a bundle to answer requests from it, with its pipelines made and warm.
+    func loadBundle(_ path: String, threads: Int, metrics: Metrics) throws -> LoadedBundle {
+        let loaded = try verified(path, mayBuild: false)
+        let bundle = LoadedBundle(
+            loaded.snapshot, path: path, threads: threads, settings: PipelineSettings(configuration),
+            metrics: metrics)
+        let lines = warmUpLines(loaded.folder)
+        var count = lines.count
+        try bundle.pipelines.fill { pipeline in
+            try pipeline.rehearse { try warmUp(lines.prefix(count), pipeline) }
+            // The first one has brought the tables into memory; the others warm only their scratch.
+            count = Self.scratchWarmUpMaximum
+        }
+        return bundle
+    }
+
+    private func verified(_ path: String, mayBuild: Bool) throws -> (folder: BundleFolder, snapshot: Snapshot)
+    {
         let loaded = try open(path, mayBuild: mayBuild)
         if configuration.text("verify_goldens") == "on", let bytes = loaded.folder.optionalFile(Golden.file) {
             let report = try replay(try Golden.read(bytes.copy()), on: loaded.snapshot)
@@ -28,27 +57,33 @@ struct SnapshotLoader {
                     found: "\(failure.worst) times that")
             }
         }
-        if let bytes = loaded.folder.optionalFile(Self.warmUpFile) {
-            try warmUp(bytes.copy(), loaded.snapshot)
-        }
-        return loaded.snapshot
+        return loaded
     }
 
     private static let similarTensor = "item.similar"
-    private static let warmUpFile = "warmup.jsonl"
+    static let warmUpFile = "warmup.jsonl"
     private static let warmUpMaximum = 1000
+    private static let scratchWarmUpMaximum = 20
+
+    private func warmUpLines(_ folder: BundleFolder) -> [[UInt8]] {
+        let bytes = folder.optionalFile(Self.warmUpFile)?.copy() ?? []
+        return bytes.split(separator: 0x0A).prefix(Self.warmUpMaximum).map(Array.init)
+    }
+
+    private func warmUp(_ loaded: (folder: BundleFolder, snapshot: Snapshot)) throws {
+        let pipeline = RecommendPipeline(loaded.snapshot, PipelineSettings(configuration), Metrics())
+        try warmUp(warmUpLines(loaded.folder)[...], pipeline)
+    }
 
     /// Answers the bundle's warm-up requests, so that tables are in memory before the first caller waits for
     /// them.
-    private func warmUp(_ bytes: [UInt8], _ snapshot: Snapshot) throws {
-        let pipeline = RecommendPipeline(snapshot, PipelineSettings(configuration), Metrics())
+    private func warmUp(_ lines: ArraySlice<[UInt8]>, _ pipeline: RecommendPipeline) throws {
         let progress = ProgressLine { logger.info("\($0)") }
-        let lines = bytes.split(separator: 0x0A).prefix(Self.warmUpMaximum)
         for (index, line) in lines.enumerated() {
             do throws(Problem) {
                 var clock = StageClock(start: MonotonicClock.nanoseconds)
                 _ = try pipeline.recommend(
-                    try RecommendRequest(body: Array(line)), receivedAt: MonotonicClock.nanoseconds,
+                    try RecommendRequest(body: line), receivedAt: MonotonicClock.nanoseconds,
                     clock: &clock)
             } catch  where error.kind == .deadline {
                 // A cold machine may be slow; that is what the replay is for.
@@ -67,9 +102,7 @@ struct SnapshotLoader {
     func check(_ path: String) throws -> CheckReport {
         let loaded = try open(path, mayBuild: true)
         let goldens = try loaded.folder.optionalFile(Golden.file).map { try Golden.read($0.copy()) } ?? []
-        if let bytes = loaded.folder.optionalFile(Self.warmUpFile) {
-            try warmUp(bytes.copy(), loaded.snapshot)
-        }
+        try warmUp(loaded)
         let recall = try IndexRecall.measure(loaded.snapshot, progress: ProgressLine { logger.info("\($0)") })
         return CheckReport(
             snapshot: loaded.snapshot, goldens: try replay(goldens, on: loaded.snapshot), recall: recall)
@@ -78,8 +111,10 @@ struct SnapshotLoader {
     private func open(_ path: String, mayBuild: Bool) throws -> (folder: BundleFolder, snapshot: Snapshot) {
         let progress = ProgressLine { logger.info("\($0)") }
         let named = configuration.text("base_bundles").split(separator: ":").map(String.init)
-        let folder = try BundleFolder(path: path, bases: bases + named) {
-            progress.show("reading the bundle", $0, $1)
+        let pace = ReadingPace(bytesPerSecond: bytesPerSecond)
+        let folder = try BundleFolder(path: path, bases: bases + named, admit: admit) { done, total in
+            progress.show("reading the bundle", done, total)
+            pace.wait(after: done)
         }
         let manifest = folder.manifest
         let tensors = folder.tensors
@@ -108,7 +143,8 @@ struct SnapshotLoader {
             manifest, tensors: tensors, tables: tables, schema: schema,
             attributes: CatalogAttributes(catalog: catalog))
         try tensors.refuseUnread()
-        let store = IndexStore(folder, configuration, mayBuild: mayBuild, logger, progress)
+        var store = IndexStore(folder, configuration, mayBuild: mayBuild, logger, progress)
+        if isBesideServing { store.threads = 1 }
         let retrieval = try retrievalModel(
             manifest, catalog, vectors, similar, ranking, store,
             shipped: folder.optionalFile("retrieval.faiss"))

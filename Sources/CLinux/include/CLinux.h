@@ -41,6 +41,8 @@ int64_t CLinux_cpu_nanoseconds(void);
 int32_t CLinux_open_file_count(void);
 /// Raises the soft limit of open files to the hard one; the new soft limit or -errno.
 int64_t CLinux_raise_file_limit(void);
+/// Gives free heap pages of all arenas back to the system.
+void CLinux_trim_heap(void);
 /// Number of processors this process may run on, at least 1.
 int32_t CLinux_processor_count(void);
 
@@ -55,6 +57,8 @@ int32_t CLinux_thread_join(uint64_t thread);
 void CLinux_thread_set_name(const char *_Nonnull name);
 /// Binds the calling thread to one processor; 0 or -errno.
 int32_t CLinux_thread_pin(int32_t core);
+/// Gives the calling thread the least weight on processors (nice 19, SCHED_BATCH) and disks (idle class).
+void CLinux_thread_lower_priority(void);
 
 // MARK: - Monitor: one mutex with one condition
 

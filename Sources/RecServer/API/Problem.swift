@@ -15,16 +15,20 @@ struct Problem: Error, Equatable {
         case wrongType = "wrong-type"
         case outOfRange = "out-of-range"
         case badRequest = "bad-request"
+        case forbidden
         case notFound = "not-found"
         case unknownItem = "unknown-item"
         case methodNotAllowed = "method-not-allowed"
         case timeout = "request-timeout"
+        case conflict
         case contentTooLarge = "content-too-large"
         case targetTooLong = "target-too-long"
         case unsupportedMediaType = "unsupported-media-type"
         case expectationFailed = "expectation-failed"
         case unknownTask = "unknown-task"
         case unknownFilterField = "unknown-filter-field"
+        case unknownModel = "unknown-model"
+        case bundleRefused = "bundle-refused"
         case headersTooLarge = "headers-too-large"
         case internalError = "internal"
         case notImplemented = "not-implemented"
@@ -36,14 +40,16 @@ struct Problem: Error, Equatable {
         var status: Int {
             switch self {
             case .malformedJSON, .unknownField, .wrongType, .outOfRange, .badRequest: 400
+            case .forbidden: 403
             case .notFound, .unknownItem: 404
             case .methodNotAllowed: 405
             case .timeout: 408
+            case .conflict: 409
             case .contentTooLarge: 413
             case .targetTooLong: 414
             case .unsupportedMediaType: 415
             case .expectationFailed: 417
-            case .unknownTask, .unknownFilterField: 422
+            case .unknownTask, .unknownFilterField, .unknownModel, .bundleRefused: 422
             case .headersTooLarge: 431
             case .internalError: 500
             case .notImplemented: 501
@@ -60,16 +66,20 @@ struct Problem: Error, Equatable {
             case .wrongType: "A field has the wrong type"
             case .outOfRange: "A field is out of range"
             case .badRequest: "The request is malformed"
+            case .forbidden: "The peer may not do this"
             case .notFound: "There is nothing here"
             case .unknownItem: "The item is not in the catalogue"
             case .methodNotAllowed: "The method is not allowed here"
             case .timeout: "The request did not arrive in time"
+            case .conflict: "The state of the server does not allow this"
             case .contentTooLarge: "The body is too large"
             case .targetTooLong: "The request target is too long"
             case .unsupportedMediaType: "The body's media type is not supported"
             case .expectationFailed: "The expectation cannot be met"
             case .unknownTask: "A weight names a task the model does not have"
             case .unknownFilterField: "A filter names an attribute that cannot be filtered"
+            case .unknownModel: "The request names a model that does not answer"
+            case .bundleRefused: "The bundle is not one that can serve"
             case .headersTooLarge: "The headers are too large"
             case .internalError: "The server failed"
             case .notImplemented: "Not implemented"

@@ -60,6 +60,8 @@ struct RecommendRequest {
     var diversity = 0.0
     var deadlineMilliseconds: Int?
     var mayDegrade = true
+    /// A label or an exact model version.
+    var model: String?
     var explain = false
 
     /// Decodes a body; an empty one is `{}`.
@@ -91,7 +93,8 @@ struct RecommendRequest {
     private static let names: Set<String> = [
         "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates",
         "query_items", "n", "fields", "exclude",
-        "exclude_seen", "filter", "weights", "diversity", "deadline_ms", "degrade", "explain",
+        "exclude_seen", "filter", "weights", "diversity", "deadline_ms", "degrade",
+        "model", "explain",
     ]
 
     private mutating func decode(_ document: JSONValue) throws(JSONSchemaError) {
@@ -122,6 +125,7 @@ struct RecommendRequest {
         if reader.value("degrade") != nil {
             mayDegrade = try reader.choice("degrade", [("allow", true), ("never", false)])
         }
+        model = try reader.optionalString("model", bytes: Limits.idBytes)
         explain = try reader.optionalBoolean("explain") ?? false
     }
 

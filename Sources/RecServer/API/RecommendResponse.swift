@@ -50,13 +50,18 @@ struct Recommendation {
     let unknownQueryItems: [String]
     let trace: Trace?
 
-    func encoded(recommendationID: String, requestID: String) -> [UInt8] {
+    /// - Parameter model: the label that answered, or the version that was asked for by name.
+    func encoded(recommendationID: String, requestID: String, model: String = BundleLabel.default.rawValue)
+        -> [UInt8]
+    {
         var writer = JSONWriter(capacity: 256 + 128 * items.count)
         writer.beginObject()
         writer.key("recommendation_id")
         writer.value(recommendationID)
         writer.key("request_id")
         writer.value(requestID)
+        writer.key("model")
+        writer.value(model)
         writer.key("model_version")
         writer.value(modelVersion)
         writer.key("score_kind")

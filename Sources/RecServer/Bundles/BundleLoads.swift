@@ -1,0 +1,247 @@
+import Artifacts
+import Logging
+import Retrieval
+import Threading
+
+/// Loads versions beside serving and publishes them: one at a time, each on a thread of its own that gives
+/// way to everything else.
+final class BundleLoads: Sendable {
+    /// What to load and what for.
+    struct Order: Sendable {
+        let path: String
+        var label = BundleLabel.default
+        /// Share of requests, for canary and shadow.
+        var share: Double?
+        /// Whether the label is pinned from then on; nil leaves it as it is.
+        var isPinned: Bool?
+        /// The manifest's digest that must be found, for a rollback.
+        var digest: String?
+    }
+
+    /// How a load ended.
+    enum Result: Sendable {
+        case published(LoadedBundle)
+        /// The label already stood for that very bundle.
+        case unchanged(LoadedBundle)
+        case refused(Refusal)
+
+        /// The same without holding the bundle.
+        var summary: Summary {
+            switch self {
+            case .published(let bundle): .init(name: "loaded", digest: bundle.digest, refusal: nil)
+            case .unchanged(let bundle): .init(name: "unchanged", digest: bundle.digest, refusal: nil)
+            case .refused(let refusal): .init(name: "refused", digest: nil, refusal: refusal)
+            }
+        }
+    }
+
+    /// What is remembered of a result.
+    struct Summary: Sendable {
+        let name: String
+        let digest: String?
+        let refusal: Refusal?
+    }
+
+    /// Why a bundle does not serve.
+    struct Refusal: Error, Sendable {
+        /// For metrics and callers, of a fixed set.
+        enum Reason: String, CaseIterable, Sendable {
+            case unreadable, digest, manifest, tensors, index, goldens, warmup, memory, registry, other
+        }
+        let reason: Reason
+        let detail: String
+    }
+
+    /// A load as `GET /bundles` shows it.
+    struct Report: Sendable {
+        let order: Order
+        /// Wall clock when it began, nanoseconds since 1970.
+        let since: Int64
+        /// Nil while it is under way.
+        var result: Summary?
+        var seconds = 0.0
+    }
+
+    private struct State: Sendable {
+        var current: Report?
+        var last: Report?
+        var wantsReload = false
+    }
+
+    /// An order and who waits for its end.
+    private struct Job: Sendable {
+        let order: Order
+        let completion: @Sendable (Result) -> Void
+    }
+
+    private let state = Lock(State())
+    private let queue = BoundedQueue<Job>(capacity: 1)
+    private let thread = Lock<NamedThread?>(nil)
+    private let service: RecommendService
+    private let configuration: Configuration
+    private let threads: Int
+    private let memory: MemoryCheck
+    private var registry: BundleRegistry { service.registry }
+
+    /// - Parameter threads: compute threads, each of which needs its pipeline of a version.
+    init(_ service: RecommendService, _ configuration: Configuration, threads: Int) throws(ThreadingError) {
+        self.service = service
+        self.configuration = configuration
+        self.threads = threads
+        memory = MemoryCheck(headroom: configuration.integer("memory_headroom"), limits: MemoryLimits())
+        let thread = try NamedThread(name: "load") { [self] in run() }
+        self.thread.withLock { $0 = thread }
+    }
+
+    /// The load under way, and the last one that ended.
+    var reports: (current: Report?, last: Report?) { state.withLock { ($0.current, $0.last) } }
+
+    /// Begins a load; any thread.
+    /// - Parameter completion: told how it ended, on the loading thread.
+    /// - Returns: false when one is under way.
+    func begin(_ order: Order, completion: @escaping @Sendable (Result) -> Void = { _ in }) -> Bool {
+        let isFree = state.withLock { state in
+            guard state.current == nil else { return false }
+            state.current = Report(order: order, since: WallClock.nanoseconds)
+            return true
+        }
+        return isFree && queue.offer(Job(order: order, completion: completion))
+    }
+
+    /// Looks again at the folder that the setting `bundle` names, now or after the load under way.
+    func reload() {
+        let order = Order(path: configuration.text("bundle"))
+        if begin(order) { return }
+        state.withLock { $0.wantsReload = true }
+    }
+
+    /// Ends the thread unless it is loading; false when it is, since that cannot be cut short.
+    func stop() -> Bool {
+        guard state.withLock({ $0.current == nil }) else { return false }
+        queue.close()
+        thread.withLock { $0 }?.join()
+        return true
+    }
+
+    // MARK: On the loading thread
+
+    private func run() {
+        FaissIndex.setThreads(1)
+        while let job = queue.take() {
+            let start = MonotonicClock.nanoseconds
+            let result = perform(job.order)
+            finish(job, result, seconds: Double(MonotonicClock.nanoseconds &- start) / 1e9)
+            // From the first version on there is somebody to give way to.
+            if registry.isReady { ThreadPriority.lower() }
+        }
+    }
+
+    private func finish(_ job: Job, _ result: Result, seconds: Double) {
+        record(job.order, result, seconds: seconds)
+        let wantsReload = state.withLock { state in
+            state.last = state.current
+            state.last?.result = result.summary
+            state.last?.seconds = seconds
+            state.current = nil
+            defer { state.wantsReload = false }
+            return state.wantsReload
+        }
+        job.completion(result)
+        if wantsReload { reload() }
+    }
+
+    private func record(_ order: Order, _ result: Result, seconds: Double) {
+        let metrics = service.metrics
+        var metadata: Logger.Metadata = ["label": "\(order.label.rawValue)", "path": "\(order.path)"]
+        switch result {
+        case .published(let bundle):
+            metrics.loaded.add()
+            metrics.loadSeconds.record(seconds)
+            metadata["model_version"] = "\(bundle.modelVersion)"
+            metadata["sha256"] = "\(bundle.digest)"
+            metadata["items"] = "\(bundle.snapshot.manifest.items.count)"
+            metadata["index"] = "\(bundle.snapshot.indexName)"
+            metadata["seconds"] = "\(seconds)"
+            service.logger.info("a bundle serves", metadata: metadata)
+        case .unchanged(let bundle):
+            metrics.unchanged.add()
+            metadata["sha256"] = "\(bundle.digest)"
+            service.logger.info("the bundle is the one that serves", metadata: metadata)
+        case .refused(let refusal):
+            metrics.refused(refusal.reason).add()
+            metadata["class"] = "\(refusal.reason.rawValue)"
+            metadata["reason"] = "\(refusal.detail)"
+            service.logger.error("the bundle was refused", metadata: metadata)
+        }
+    }
+
+    private func perform(_ order: Order) -> Result {
+        do {
+            guard order.isPinned == false || !registry.isPinned(order.label) else {
+                throw BundleRegistry.Refusal.pinned(order.label)
+            }
+            let path = try BundleFolder.resolve(order.path)
+            let digest = try BundleFolder.digest(of: path)
+            if let expected = order.digest, digest != expected {
+                throw BundleError(file: "manifest.json", expected: "sha256 \(expected)", found: digest)
+            }
+            let bundle = try registry.version(digest: digest) ?? load(path)
+            let isNew = try registry.publish(
+                bundle, as: order.label, share: order.share, pinned: order.isPinned)
+            return isNew ? .published(bundle) : .unchanged(bundle)
+        } catch {
+            return .refused(Refusal(error))
+        }
+    }
+
+    private func load(_ path: String) throws -> LoadedBundle {
+        // Otherwise three versions could be in memory where two are meant to be.
+        guard service.reaper.waitUntilFree() else {
+            throw Refusal(reason: .other, detail: "the process is ending")
+        }
+        if registry.versions.count >= BundleRegistry.versionsMaximum {
+            guard registry.dropKept(), service.reaper.waitUntilFree() else {
+                throw BundleRegistry.Refusal.tooMany
+            }
+        }
+        var loader = SnapshotLoader(configuration: configuration, logger: service.logger)
+        loader.admit = { [memory, service] manifest, bytes throws(BundleError) in
+            do throws(BundleError) { try memory.check(manifest, fileBytes: bytes) } catch {
+                // What is only kept for a rollback can be loaded again when it is needed.
+                guard service.registry.dropKept(), service.reaper.waitUntilFree() else { throw error }
+                try memory.check(manifest, fileBytes: bytes)
+            }
+        }
+        loader.bases = registry.folders
+        if registry.isReady {
+            loader.isBesideServing = true
+            loader.bytesPerSecond = configuration.integer("load_bytes_per_second")
+        }
+        return try loader.loadBundle(path, threads: threads, metrics: service.metrics)
+    }
+}
+
+extension BundleLoads.Refusal {
+    /// The refusal that an error of loading amounts to.
+    init(_ error: any Error) {
+        switch error {
+        case let refusal as BundleLoads.Refusal: self = refusal
+        case let error as BundleError: self.init(reason: Self.reason(error), detail: error.description)
+        case let error as BundleRegistry.Refusal: self.init(reason: .registry, detail: error.description)
+        default: self.init(reason: .other, detail: "\(error)")
+        }
+    }
+
+    private static func reason(_ error: BundleError) -> Reason {
+        if error.expected.hasPrefix("a readable") { return .unreadable }
+        if error.expected.hasPrefix("sha256") { return .digest }
+        switch error.file {
+        case MemoryCheck.subject: return .memory
+        case Golden.file: return .goldens
+        case SnapshotLoader.warmUpFile: return .warmup
+        case "retrieval.faiss": return .index
+        case "manifest.json": return .manifest
+        default: return error.file.hasSuffix(".safetensors") ? .tensors : .other
+        }
+    }
+}
