@@ -21,8 +21,7 @@ public struct BundleFolder {
     /// - Parameter progress: told bytes done and bytes in all.
     public init(path: String, progress: (Int, Int) -> Void = { _, _ in }) throws(BundleError) {
         self.path = path
-        let manifestFile = try FileBytes(
-            path: path + "/manifest.json", name: "manifest.json", maximum: ManifestDecoder.byteMaximum)
+        let manifestFile = try Self.manifestFile(path)
         digest = Digest.sha256(manifestFile)
         manifest = try ManifestDecoder.decode(manifestFile.copy())
         let names = try Self.list(path)
@@ -65,6 +64,16 @@ public struct BundleFolder {
         }
         self.others = others
         tensors = try BundleTensors(files: tensorFiles)
+    }
+
+    /// What the bundle in a folder says it is, without reading or verifying the rest.
+    public static func manifest(of path: String) throws(BundleError) -> Manifest {
+        try ManifestDecoder.decode(try manifestFile(path).copy())
+    }
+
+    private static func manifestFile(_ path: String) throws(BundleError) -> FileBytes {
+        try FileBytes(
+            path: path + "/manifest.json", name: "manifest.json", maximum: ManifestDecoder.byteMaximum)
     }
 
     /// The bytes of an optional file, nil when the bundle has none.

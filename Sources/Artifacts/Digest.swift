@@ -21,8 +21,13 @@ public enum Digest {
             }
         }
         precondition(status == 1, "OpenSSL refuses SHA-256")
+        return hex(digest)
+    }
+
+    /// Two lower-case hexadecimal digits a byte.
+    static func hex(_ bytes: [UInt8]) -> String {
         var text = ""
-        for byte in digest {
+        for byte in bytes {
             text += String(byte >> 4, radix: 16)
             text += String(byte & 15, radix: 16)
         }
