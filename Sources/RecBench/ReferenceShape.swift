@@ -63,8 +63,11 @@ struct ReferenceShape {
         return lists
     }
 
-    /// Lists scanned per query: recall@100 of the codes re-ranked by `shortlistFactor` passes .95.
-    var probes: Int { min(lists, 16) }
+    /// Lists scanned per query: twice as many codes as the shortlist keeps, 16 lists for a million items.
+    var probes: Int {
+        let codes = 2 * Self.shortlistFactor * candidates
+        return min(lists, max(1, (codes * lists + items / 2) / items))
+    }
 
     /// The constant that attention is divided by.
     var normalizer: Int { events + 1 }
