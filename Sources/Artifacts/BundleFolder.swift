@@ -37,8 +37,7 @@ public struct BundleFolder {
             self.path = path
             self.label = label
             let name = label + ManifestDecoder.file
-            let file = try FileBytes(
-                path: path + "/" + ManifestDecoder.file, name: name, maximum: ManifestDecoder.byteMaximum)
+            let file = try BundleFolder.manifestFile(path, name: name)
             digest = Digest.sha256(file)
             do { manifest = try ManifestDecoder.decode(file.copy()) } catch {
                 throw BundleError(
@@ -97,6 +96,16 @@ public struct BundleFolder {
         }
         self.others = others
         self.tensors = tensors
+    }
+
+    /// What the bundle in a folder says it is, without reading or verifying the rest.
+    public static func manifest(of path: String) throws(BundleError) -> Manifest {
+        try ManifestDecoder.decode(try manifestFile(path, name: ManifestDecoder.file).copy())
+    }
+
+    private static func manifestFile(_ path: String, name: String) throws(BundleError) -> FileBytes {
+        try FileBytes(
+            path: path + "/" + ManifestDecoder.file, name: name, maximum: ManifestDecoder.byteMaximum)
     }
 
     /// The bytes of an optional file, nil when the bundle has none.

@@ -31,7 +31,7 @@ public enum Digest {
             unsafe EVP_DigestFinal_ex(context, target.baseAddress, nil)
         }
         precondition(isGood && status == 1, "OpenSSL refuses SHA-256")
-        return text(digest)
+        return hex(digest)
     }
 
     private static func hex(of span: Span<UInt8>) -> String {
@@ -45,7 +45,7 @@ public enum Digest {
             }
         }
         precondition(status == 1, "OpenSSL refuses SHA-256")
-        return text(digest)
+        return hex(digest)
     }
 
     /// Whether a byte is one of a digest's text.
@@ -56,9 +56,10 @@ public enum Digest {
         }
     }
 
-    private static func text(_ digest: [UInt8]) -> String {
+    /// Two lower-case hexadecimal digits a byte.
+    static func hex(_ bytes: [UInt8]) -> String {
         var text = ""
-        for byte in digest {
+        for byte in bytes {
             text += String(byte >> 4, radix: 16)
             text += String(byte & 15, radix: 16)
         }

@@ -28,23 +28,47 @@ struct Workload {
     /// `count` user vectors, from the items' centres.
     func users(_ count: Int) -> Matrix { vectors(count, stream: 2) }
 
-    private func vectors(_ count: Int, stream: UInt64) -> Matrix {
-        var random = GaussianRandom(seed: seed &+ stream &* 0x9E37_79B9)
+    /// Item vectors a slice at a time, the same as `items` gives at once.
+    func itemStream() -> Stream { stream(1) }
+
+    /// User vectors a slice at a time, the same as `users` gives at once.
+    func userStream() -> Stream { stream(2) }
+
+    private func stream(_ number: UInt64) -> Stream {
+        Stream(centers: centers, random: GaussianRandom(seed: seed &+ number &* 0x9E37_79B9))
+    }
+
+    private func vectors(_ count: Int, stream number: UInt64) -> Matrix {
+        var source = stream(number)
         return Matrix(rows: count, columns: dimension) { values in
-            for row in 0..<count {
-                let center = Int(random.uniform() * Double(Self.centerCount))
-                let start = row * dimension
-                var square: Float = 0
-                centers.view.withRow(min(center, Self.centerCount - 1)) { mean in
-                    for j in 0..<mean.count {
-                        let x = mean[j] + Self.deviation * random.next()
-                        values[start + j] = x
-                        square += x * x
-                    }
-                }
-                let scale = 1 / max(square.squareRoot(), 1e-12)
-                for j in 0..<dimension { values[start + j] *= scale }
+            for row in 0..<count { source.write(&values, at: row * dimension) }
+        }
+    }
+
+    /// One vector after the other.
+    struct Stream {
+        fileprivate let centers: Matrix
+        fileprivate var random: GaussianRandom
+
+        /// The next `count` vectors, row by row.
+        mutating func next(_ count: Int) -> [Float] {
+            var values = [Float](repeating: 0, count: count * centers.columns)
+            var span = values.mutableSpan
+            for row in 0..<count { write(&span, at: row * centers.columns) }
+            return values
+        }
+
+        fileprivate mutating func write(_ values: inout MutableSpan<Float>, at start: Int) {
+            let center = min(
+                Int(random.uniform() * Double(Workload.centerCount)), Workload.centerCount - 1)
+            var square: Float = 0
+            for j in 0..<centers.columns {
+                let x = centers[center, j] + Workload.deviation * random.next()
+                values[start + j] = x
+                square += x * x
             }
+            let scale = 1 / max(square.squareRoot(), 1e-12)
+            for j in 0..<centers.columns { values[start + j] *= scale }
         }
     }
 }
