@@ -47,7 +47,7 @@ let package = Package(
         .executableTarget(
             name: "RecBench",
             dependencies: [
-                "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "RecCore", "JSON",
+                "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "Threading", "RecCore", "JSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -21,6 +21,19 @@ enum { LANES = 16, CHUNK = 8, SUMS = 24, GROUP = 32, GROUPS = 4 };
 
 static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
+// Fetches the keys and values of block `index`, or after the last of `count`, those of the next head, which lie behind this
+// one's: the pieces are too short for the machine to see them coming.
+static inline void fetch_next(const struct CKernels_blocks *blocks, size_t index, size_t count) {
+    size_t floats = LANES * (blocks->key_width + blocks->value_width), offset = blocks->keys;
+    if (index >= count) {
+        index %= CHUNK;
+        offset += floats;
+    }
+    if (index >= count) return;
+    const char *start = (const char *)(blocks->base[index] + offset);
+    for (size_t byte = 0; byte < floats * sizeof(float); byte += 64) __builtin_prefetch(start + byte, 0, 2);
+}
+
 #define LEVEL 0
 #define NAME(f) portable_##f
 enum { portable_ROWS = 3, portable_VECTORS = 1 };

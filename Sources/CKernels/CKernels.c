@@ -22,6 +22,9 @@ struct table {
 // Sums may be regrouped into vector lanes; nothing else of fast-math is wanted (NaN and infinity stay visible).
 #define REASSOCIATE _Pragma("clang fp reassociate(on)")
 
+// Element i of the result needs element i of the operands only, so the result may be one of them.
+#define IN_PLACE _Pragma("clang loop vectorize(assume_safety)")
+
 #define NAME(f) portable_##f
 #include "kernels.inc"
 #undef NAME
@@ -33,7 +36,7 @@ struct table {
 #undef NAME
 #pragma clang attribute pop
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-256-bit"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
 #define NAME(f) avx512_##f
 #include "kernels.inc"
 #undef NAME

@@ -4,5 +4,7 @@ internal import ArgumentParser
 struct RecBenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "recbench", abstract: "Measures RecServer's parts on generated reference workloads.",
-        subcommands: [RetrievalCommand.self, BundleCommand.self, RequestsCommand.self])
+        subcommands: [
+            RetrievalCommand.self, SequenceCommand.self, BundleCommand.self, RequestsCommand.self,
+        ])
 }
