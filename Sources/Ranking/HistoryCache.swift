@@ -5,9 +5,9 @@ internal import Threading
 
 /// The keys and values of users' histories, kept across requests under a byte budget.
 ///
-/// One cache per bundle, with which it goes; its key is the user's id. What it answers is computed from exactly
-/// the events asked about: histories are compared event by event. All calls from any thread; a lock guards one
-/// of 64 shards at a time, and no lock is held while something is compared, allocated or computed.
+/// One cache per bundle, with which it goes; its key is the user's id. What it answers is computed from
+/// exactly the events asked about: histories are compared event by event. All calls from any thread; a lock
+/// guards one of 64 shards at a time, and none is held while a question is compared or anything is computed.
 public final class HistoryCache: Sendable {
     /// Histories kept of a user: the newest, and another one for a caller who alternates.
     public static let variantMaximum = 2
@@ -116,13 +116,13 @@ public final class HistoryCache: Sendable {
     }
 
     private func match(_ request: Request, _ variants: HistoryTable.Variants?) -> HistoryMatch {
-        let chains = [variants?.recent, variants?.other].compactMap(\.self)
-        let digests = chains.map { $0.equalDigests(request.digests) }
         var best = HistoryMatch.nothing(.miss)
-        for (chain, equal) in zip(chains, digests) where equal == digests.max() {
+        for chain in [variants?.recent, variants?.other] {
+            // Blocks whose hashes differ do differ; those whose hashes agree are compared.
+            guard let chain, chain.commonEventsMaximum(request.digests) > best.reusedRows else { continue }
             let match = match(request, chain)
-            if match.reusedRows > best.reusedRows || match.outcome == .hit { best = match }
-            if match.outcome == .hit { break }
+            if match.outcome == .hit { return match }
+            if match.reusedRows > best.reusedRows { best = match }
         }
         return best
     }
@@ -147,8 +147,8 @@ public final class HistoryCache: Sendable {
 
     // MARK: Storing
 
-    /// Memory for a block that is to be stored; what has not been used for longest makes room. Nil when blocks
-    /// in use fill the budget.
+    /// Memory for a block that is to be stored; what has not been used for longest makes room. Nil when
+    /// blocks in use fill the budget.
     public func takeBlock() -> KeyValueBlock? {
         while true {
             if let block = pool.take() { return block }
@@ -220,8 +220,8 @@ public final class HistoryCache: Sendable {
 
     // MARK: Operating
 
-    /// The budget: most bytes from now on. What was used least recently goes until the rest fits; requests that
-    /// still use it return it when they end.
+    /// The budget: most bytes from now on. What was used least recently goes until the rest fits; requests
+    /// that still use it return it when they end.
     public func setLimit(_ bytes: Int) {
         limitBytes.store(max(0, bytes), ordering: .relaxed)
         pool.setLimit(bytes)

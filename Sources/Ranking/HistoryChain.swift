@@ -72,9 +72,10 @@ final class HistoryChain: Sendable {
 
     // MARK: Comparing
 
-    /// Full blocks at the beginning whose hashes agree.
-    func equalDigests(_ digests: [HistoryFingerprint.Digest]) -> Int {
-        zip(self.digests, digests).prefix { $0 == $1 }.count
+    /// Events at the beginning that can be common, by the hashes of full blocks; no more are.
+    func commonEventsMaximum(_ digests: [HistoryFingerprint.Digest]) -> Int {
+        let equal = zip(self.digests, digests).prefix { $0 == $1 }.count
+        return (equal + 1) * KeyValueBlock.events - 1
     }
 
     /// Events at the beginning that are the window's, event by event; 0 when the windows begin at different

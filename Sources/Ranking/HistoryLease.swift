@@ -34,8 +34,8 @@ public struct HistoryMatch: Sendable {
 /// One request's dealings with the cache: what is known of its user's history, and the promise to compute the
 /// rest, for which other requests of the user wait.
 ///
-/// The promise ends with `store` or with the lease. A thread holds one lease at a time: else two threads could
-/// wait for each other, until their deadlines.
+/// The promise ends with `store` or with the lease. A thread holds one lease at a time: else two threads
+/// could wait for each other, until their deadlines.
 public struct HistoryLease: ~Copyable {
     /// What the cache has.
     public let match: HistoryMatch
@@ -61,8 +61,8 @@ public struct HistoryLease: ~Copyable {
     /// Publishes what was computed and ends the promise; nothing happens unless `match.isWorthStoring`.
     ///
     /// - Parameters:
-    ///   - blocks: the keys and values of the window's events, sixteen each; from here on frozen. What follows
-    ///     the first block that is not from the cache's pool is left out.
+    ///   - blocks: the keys and values of the window's events, sixteen each; from here on frozen. What
+    ///     follows the first block that is not from the cache's pool is left out.
     ///   - lastRow: the window's newest row after the last layer, [1, D].
     public mutating func store(blocks: [KeyValueBlock], lastRow: MatrixView?) {
         guard let cache, let request, match.isWorthStoring else { return }

@@ -40,8 +40,8 @@ final class HistoryShard: Sendable {
         }
     }
 
-    /// Waits until nobody else computes the user's history, and marks it as being computed by the caller; false
-    /// when the deadline has passed.
+    /// Waits until nobody else computes the user's history, and marks it as being computed by the caller;
+    /// false when the deadline has passed.
     func mark(_ user: String, until deadline: UInt64, onWait: () -> Void) -> Bool {
         var isWaiting = false
         let isMarked: Bool? = state.wait(until: deadline) { state in

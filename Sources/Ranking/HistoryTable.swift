@@ -1,7 +1,7 @@
 /// Some users' chains in order of use.
 ///
-/// Two lists, as a segmented LRU has them: `probation` for users seen once, `protected` for users who came back,
-/// so that many who never come back cannot push out those who do. All O(1) unless said otherwise.
+/// Two lists, as a segmented LRU has them: `probation` for users seen once, `protected` for users who came
+/// back, so that many who never come back cannot push out those who do. All O(1) unless said otherwise.
 struct HistoryTable: Sendable {
     enum Segment: Int, Sendable, CaseIterable { case probation, protected }
 

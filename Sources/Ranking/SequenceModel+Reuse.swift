@@ -21,7 +21,7 @@ enum RowDependence: Sendable {
     func equalRows(common: Int, keptCount: Int, keptNext: Double, window: HistoryWindow, now: Double) -> Int {
         switch self {
         case .earlierEvents: return common
-        case .eventCount: return keptCount == window.count && common == keptCount ? common : 0
+        case .eventCount: return keptCount == window.count ? common : 0
         case .nextTime(let buckets):
             // Only the last common row can have another next time: the others' is the time of a common event.
             guard common > 0 else { return 0 }
