@@ -55,13 +55,13 @@ let package = Package(
         // MARK: - Capability: what we can do; never import each other
         module("HTTP", ["Threading", "CLinux"]),
         module("Retrieval", ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"]),
-        module("Ranking", ["RecCore", "Kernels", "Artifacts", "Features"]),
+        module("Ranking", ["RecCore", "Kernels", "Artifacts", "Features", "Threading"]),
 
         // MARK: - Base: what we stand on
         module("Features", ["RecCore", "Kernels", "Artifacts"]),
         module("Artifacts", ["JSON", "Kernels", "COpenSSL"]),
         module("Threading", ["CLinux"]),
-        module("Kernels", ["CKernels", "COpenBLAS"]),
+        module("Kernels", ["CKernels", "COpenBLAS", "Threading"]),
         module("JSON"),
         module("RecCore"),
 
@@ -81,13 +81,13 @@ let package = Package(
             name: "TestSupport", dependencies: ["CLinux", "JSON"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("JSON", ["JSON"]),
-        tests("Kernels", ["Kernels"]),
+        tests("Kernels", ["Kernels", "Threading"]),
         tests("Artifacts", ["Artifacts", "Kernels", "JSON"]),
         tests("Features", ["Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Threading", ["Threading"]),
         tests("HTTP", ["HTTP", "Threading"]),
         tests("Retrieval", ["Retrieval", "Features", "Artifacts", "Kernels", "RecCore"]),
-        tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore"]),
+        tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore", "Threading"]),
         tests(
             "RecServer",
             [

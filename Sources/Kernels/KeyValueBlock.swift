@@ -50,11 +50,20 @@ public struct KeyValueLayout: Sendable, Hashable {
     public let layout: KeyValueLayout
     let storage: FloatStorage
 
-    /// A block of zeros.
+    /// A block of zeros in memory of its own.
     public init(_ layout: KeyValueLayout) {
         self.layout = layout
         storage = FloatStorage(count: layout.floatCount)
     }
+
+    /// A block of zeros in a pool's memory.
+    init(_ loan: KeyValuePool.Loan) {
+        layout = loan.pool.layout
+        storage = FloatStorage(loan, count: layout.floatCount)
+    }
+
+    /// The pool that lent this block's memory; nil for memory of its own.
+    public var pool: KeyValuePool? { storage.pool }
 
     /// Takes over everything `other` holds; both have one layout.
     public func copy(from other: KeyValueBlock) {

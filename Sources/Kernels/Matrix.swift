@@ -1,10 +1,13 @@
 /// Row-major float matrices: frozen ones for weights and tables, mutable ones for one thread's scratch, and
 /// views of both.
 
-/// 64-byte aligned memory for `count` floats, zeroed; freed with its owner.
+/// 64-byte aligned memory for `count` floats, zeroed; freed with its owner, or given back to the pool that
+/// lent it.
 @safe final class FloatStorage {
     let base: UnsafeMutablePointer<Float>
     let count: Int
+    private let loan: KeyValuePool.Loan?
+    var pool: KeyValuePool? { loan?.pool }
 
     init(count: Int) {
         precondition(count >= 0, "negative float count \(count)")
@@ -14,9 +17,21 @@
         unsafe base = raw.bindMemory(to: Float.self, capacity: max(16, count))
         unsafe base.initialize(repeating: 0, count: max(16, count))
         self.count = count
+        loan = nil
     }
 
-    deinit { unsafe base.deallocate() }
+    /// The memory of a pool's slot, which has room for `count` floats.
+    init(_ loan: KeyValuePool.Loan, count: Int) {
+        unsafe base = loan.base.bindMemory(to: Float.self, capacity: count)
+        // SAFETY: a slot is lent to one owner at a time. Memory straight from the system is zero already.
+        if loan.isUsed { unsafe base.initialize(repeating: 0, count: count) }
+        self.count = count
+        self.loan = loan
+    }
+
+    deinit {
+        if let loan { loan.pool.takeBack(loan) } else { unsafe base.deallocate() }
+    }
 }
 
 /// A frozen row-major matrix: model weights, embedding tables, biases (one row).

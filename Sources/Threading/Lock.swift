@@ -17,4 +17,18 @@ public final class Lock<Value: Sendable>: @unchecked Sendable {
         defer { monitor.unlock() }
         return try body(&value)
     }
+
+    /// Runs `body` with the value, again after every `wakeAll`, until it gives a result; nil when it has
+    /// given none by the monotonic `deadline` in nanoseconds. Keep `body` short, never lock twice.
+    public func wait<Result>(until deadline: UInt64, for body: (inout Value) -> Result?) -> Result? {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while true {
+            if let result = body(&value) { return result }
+            guard monitor.wait(until: deadline) else { return body(&value) }
+        }
+    }
+
+    /// Lets all threads in `wait` look again.
+    public func wakeAll() { monitor.broadcast() }
 }

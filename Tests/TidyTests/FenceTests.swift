@@ -12,13 +12,13 @@ import Testing
     static let allowed: [String: Set<String>] = [
         "JSON": [],
         "RecCore": [],
-        "Kernels": ["CKernels", "COpenBLAS"],
+        "Kernels": ["CKernels", "COpenBLAS", "Threading"],
         "Threading": ["CLinux"],
         "Artifacts": ["JSON", "Kernels", "COpenSSL"],
         "Features": ["RecCore", "Kernels", "Artifacts"],
         "HTTP": ["Threading", "CLinux"],
         "Retrieval": ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"],
-        "Ranking": ["RecCore", "Kernels", "Artifacts", "Features"],
+        "Ranking": ["RecCore", "Kernels", "Artifacts", "Features", "Threading"],
         "RecServer": [
             "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "Threading", "RecCore",
             "JSON",
