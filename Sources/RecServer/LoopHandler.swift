@@ -133,7 +133,8 @@ struct LoopHandler: Sendable {
         let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
         var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
         MetricsReport(
-            service: service, pool: pool, loads: loads, counters: counters(), version: version, startedAt: startedAt
+            service: service, pool: pool, loads: loads, counters: counters(), version: version,
+            startedAt: startedAt
         ).write(to: &writer)
         return HTTPResponse(
             status: 200,

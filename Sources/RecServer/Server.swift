@@ -83,7 +83,8 @@ final class Server {
             // 10 ms: a small bundle loads in less than a person notices.
             switch try Signals.wait(within: .milliseconds(10)) {
             case .terminate, .interrupt: return .interrupted
-            case .hangUp, nil: continue
+            case .hangUp: loads.reload()
+            case nil: continue
             }
         }
     }
@@ -91,8 +92,8 @@ final class Server {
     private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
         let counters = counters
         let handler = LoopHandler(
-            service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml, version: Self.version,
-            startedAt: startedAt,
+            service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml,
+            version: Self.version, startedAt: startedAt,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(

@@ -41,7 +41,7 @@ import Testing
         let guide = try SourceTree.text("Sources/RecServer/RecServer.docc/Operations.md")
         let configuration = try SourceTree.text("Sources/RecServer/Configuration.swift")
         let tunables = configuration.matches(
-            of: /name: "([a-z_]+)"(?:,|,\s+)domain: \.\w+\((?:default: )?"?([\w.]*)"?/)
+            of: /name: "([a-z_]+)"(?:,|,\s+)domain: \.\w+\((?:default: )?"?([\w.-]*)"?/)
         #expect(tunables.count >= 20)
         for tunable in tunables {
             let (name, value) = (String(tunable.output.1), tunable.output.2.filter { $0 != "_" })

@@ -223,8 +223,8 @@ final class BundleRegistry: Sendable {
             guard let current = state.assignments[label] else { throw .unassigned(label) }
             guard let previous = current.previous else { throw .noPrevious(label) }
             guard !state.pinned.contains(label) else { throw .pinned(label) }
-            guard let bundle = previous.bundle ?? state.versions.first(where: { $0.digest == previous.digest })
-            else { return .needsLoad(previous) }
+            let loaded = previous.bundle ?? state.versions.first { $0.digest == previous.digest }
+            guard let bundle = loaded else { return .needsLoad(previous) }
             state.assignments[label] = Assignment(
                 bundle: bundle, share: previous.share, since: WallClock.nanoseconds,
                 previous: replaced(current))
