@@ -151,12 +151,17 @@ class Round:
 class Connection:
     """A keep-alive connection with at most one request in flight."""
 
+    # Servers end a connection after so many requests; the client goes first.
+    REQUESTS = 5_000
+
     def __init__(self, port: int):
+        self.left = self.REQUESTS
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.sent = bytearray(), 0.0
 
     def send(self, request: bytes):
+        self.left -= 1
         self.sent = time.perf_counter()
         self.socket.sendall(request)
 
@@ -222,6 +227,13 @@ def closed_loop(server: Server, bodies: list[bytes], start: int = 0, seconds: fl
             count(result, *answer)
             if keep is not None:
                 keep.append(answer[1])
+            if connection.left == 0:
+                selector.unregister(connection.socket)
+                connection.socket.close()
+                opened.remove(connection)
+                connection = Connection(server.port)
+                opened.append(connection)
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
             if (end is not None and now >= end) or not send_next(connection):
                 selector.unregister(connection.socket)
                 active -= 1

@@ -346,13 +346,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", choices=["pipeline", "growth"])
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--quick", action="store_true", help="small shapes, three short rounds: does it run at all")
-    parser.add_argument("--work", help="folder for bundles, logs and raw rounds; default .bench/e2e")
+    parser.add_argument("--work", required=True, help="folder for bundles, logs and raw rounds; .bench/e2e by default")
     parser.add_argument("--setting", action="append", default=[], help="a flag for the daemon, such as --setting=--microbatch=128")
     parser.add_argument("--server-cpu", type=int, default=0)
     parser.add_argument("--client-cpu", type=int, default=1)
     for name in ("recserver", "recbench", "python"):
         parser.add_argument(f"--{name}", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for name in ("recserver", "recbench", "python", "work"):
+        setattr(options, name, os.path.abspath(getattr(options, name)))
     options.sizes = {}
     if options.quick:
         options.shape, options.rounds, options.seconds = "small", 3, 1.0
