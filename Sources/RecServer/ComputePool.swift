@@ -51,37 +51,59 @@ final class ComputePool: Sendable {
 
 /// One compute thread's state: the pipeline of the snapshot it saw last.
 final class ComputeWorker {
-    private let service: RecommendService
+    let service: RecommendService
     private var pipeline: RecommendPipeline?
 
     init(service: RecommendService) { self.service = service }
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {
-        let start = MonotonicClock.nanoseconds
-        service.metrics.record(.queue, nanoseconds: start &- job.queuedAt)
         if job.exchange.isClosed {
             // Nobody reads the answer: the time is better spent on the next request.
+            service.metrics.record(.queue, nanoseconds: MonotonicClock.nanoseconds &- job.queuedAt)
             service.metrics.abandoned.add()
             return
         }
+        var clock = StageClock(start: job.queuedAt)
+        service.metrics.record(.queue, nanoseconds: clock.end(.queue) &- job.queuedAt)
         let response: HTTPResponse
         do throws(Problem) {
-            response = try respond(to: job)
+            response = try respond(to: job, &clock)
         } catch {
-            if error.kind == .deadline { service.metrics.deadlinesMissed.add() }
-            if error.kind == .internalError {
-                service.logger.error(
-                    "request failed",
-                    metadata: ["request_id": "\(job.requestID)", "detail": "\(error.detail ?? "")"])
-            }
-            response = service.response(for: error, requestID: job.requestID)
+            note(error, job.requestID)
+            response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
         }
         service.finish(
             job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
     }
 
-    private func respond(to job: Job) throws(Problem) -> HTTPResponse {
+    private func respond(to job: Job, _ clock: inout StageClock) throws(Problem) -> HTTPResponse {
+        switch job.match {
+        case .recommend: try recommend(job, &clock)
+        case .similar(let itemID): try similar(job, itemID: itemID, &clock)
+        default: throw Problem(.notFound)
+        }
+    }
+
+    /// Counts and logs what a problem's answer does not say.
+    func note(_ problem: Problem, _ requestID: String) {
+        if problem.kind == .deadline { service.metrics.deadlinesMissed.add() }
+        if problem.kind == .internalError {
+            service.logger.error(
+                "request failed",
+                metadata: ["request_id": "\(requestID)", "detail": "\(problem.detail ?? "")"])
+        }
+    }
+
+    /// The pipeline of the model a request asks for, with the label it answers under.
+    func pipeline(for request: RecommendRequest) throws(Problem) -> (RecommendPipeline, model: String) {
+        let model = try request.requireDefaultModel()
+        return (try pipeline(for: model), model)
+    }
+
+    /// The pipeline of the snapshot that serves under a label: the one place where an answer gets its
+    /// snapshot.
+    func pipeline(for model: String) throws(Problem) -> RecommendPipeline {
         guard let snapshot = service.snapshot else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
@@ -89,13 +111,6 @@ final class ComputeWorker {
             self.pipeline.flatMap { $0.snapshot === snapshot ? $0 : nil }
             ?? RecommendPipeline(snapshot, service.settings, service.metrics)
         self.pipeline = pipeline
-        switch job.match {
-        case .recommend:
-            return try service.recommend(job, pipeline)
-        case .similar(let itemID):
-            return try service.similar(job, itemID: itemID, pipeline)
-        default:
-            throw Problem(.notFound)
-        }
+        return pipeline
     }
 }

@@ -72,6 +72,12 @@ struct MetricsReport {
         writer.counter(
             "recserver_history_tokens", "History events encoded by the sequence model.",
             [("", metrics.historyTokens.value)])
+        writer.counter(
+            "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
+            [
+                ("outcome=\"answered\"", metrics.batchLinesAnswered.value),
+                ("outcome=\"refused\"", metrics.batchLinesRefused.value),
+            ])
         guard let snapshot = service.snapshot else { return }
         let manifest = snapshot.manifest
         writer.gauge(

@@ -1,5 +1,4 @@
 import HTTP
-import JSON
 import Logging
 import Threading
 
@@ -45,13 +44,14 @@ final class RecommendService: Sendable {
     }
 
     /// A problem as its answer.
-    func response(for problem: Problem, requestID: String) -> HTTPResponse {
+    func response(for problem: Problem, requestID: String, serverTiming: String? = nil) -> HTTPResponse {
         var headers = [
             ("Content-Type", "application/problem+json"), ("X-Request-Id", requestID),
             ("Cache-Control", "no-store"),
         ]
         if let seconds = problem.retryAfter { headers.append(("Retry-After", String(seconds))) }
         if let allow = problem.allow { headers.append(("Allow", allow)) }
+        if let serverTiming { headers.append(("Server-Timing", serverTiming)) }
         return HTTPResponse(
             status: problem.kind.status, headers: headers, body: problem.encoded(requestID: requestID))
     }
@@ -82,54 +82,5 @@ final class RecommendService: Sendable {
         exchange.respond(response)
         metrics.record(
             route, status: response.status, nanoseconds: MonotonicClock.nanoseconds &- request.receivedAt)
-    }
-
-    // MARK: Compute-side endpoints
-
-    /// `POST /recommend`.
-    func recommend(_ job: Job, _ pipeline: RecommendPipeline) throws(Problem)
-        -> HTTPResponse
-    {
-        try requireJSON(job.request)
-        var clock = StageClock(start: job.queuedAt)
-        clock.end(.queue)
-        let request = try RecommendRequest(body: job.request.body)
-        if let header = job.request.headers.first("X-User-Id"), let userID = request.userID, header != userID
-        {
-            throw Problem(
-                .badRequest, "X-User-Id and user_id differ",
-                errors: [.init(pointer: "/user_id", detail: "differs from X-User-Id")])
-        }
-        let recommendation = try pipeline.recommend(
-            request, receivedAt: job.request.receivedAt, clock: &clock)
-        let body = recommendation.encoded(recommendationID: identifiers.next(), requestID: job.requestID)
-        clock.end(.encode)
-        for (stage, nanoseconds) in clock.durations where stage != .queue {
-            metrics.record(stage, nanoseconds: nanoseconds)
-        }
-        return response(json: body, requestID: job.requestID, serverTiming: clock.header)
-    }
-
-    /// `GET /similar/{item_id}`.
-    func similar(_ job: Job, itemID: String, _ pipeline: RecommendPipeline) throws(Problem) -> HTTPResponse {
-        var clock = StageClock(start: job.queuedAt)
-        clock.end(.queue)
-        let request = try SimilarRequest(itemID: itemID, query: job.request.query)
-        clock.end(.decode)
-        let answer = try pipeline.similar(request)
-        clock.end(.retrieve)
-        let body = answer.encoded(requestID: job.requestID)
-        clock.end(.encode)
-        return response(json: body, requestID: job.requestID, serverTiming: clock.header)
-    }
-
-    /// A body must say that it is JSON; an empty one need not.
-    private func requireJSON(_ request: HTTPRequest) throws(Problem) {
-        if request.body.isEmpty { return }
-        let type = (request.headers.first("Content-Type") ?? "").lowercased()
-        let essence = type.prefix { $0 != ";" && $0 != " " }
-        guard essence == "application/json" else {
-            throw Problem(.unsupportedMediaType, "send Content-Type: application/json")
-        }
     }
 }

@@ -25,6 +25,9 @@ struct Problem: Error, Equatable {
         case expectationFailed = "expectation-failed"
         case unknownTask = "unknown-task"
         case unknownFilterField = "unknown-filter-field"
+        case unknownPlacement = "unknown-placement"
+        case unknownModel = "unknown-model"
+        case unknownVariant = "unknown-variant"
         case headersTooLarge = "headers-too-large"
         case internalError = "internal"
         case notImplemented = "not-implemented"
@@ -43,7 +46,8 @@ struct Problem: Error, Equatable {
             case .targetTooLong: 414
             case .unsupportedMediaType: 415
             case .expectationFailed: 417
-            case .unknownTask, .unknownFilterField: 422
+            case .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel, .unknownVariant:
+                422
             case .headersTooLarge: 431
             case .internalError: 500
             case .notImplemented: 501
@@ -70,6 +74,9 @@ struct Problem: Error, Equatable {
             case .expectationFailed: "The expectation cannot be met"
             case .unknownTask: "A weight names a task the model does not have"
             case .unknownFilterField: "A filter names an attribute that cannot be filtered"
+            case .unknownPlacement: "The model has no such placement"
+            case .unknownModel: "No model serves under this label"
+            case .unknownVariant: "The experiment has no such arm"
             case .headersTooLarge: "The headers are too large"
             case .internalError: "The server failed"
             case .notImplemented: "Not implemented"
@@ -113,7 +120,8 @@ struct Problem: Error, Equatable {
     }
 
     /// The body.
-    func encoded(requestID: String?) -> [UInt8] {
+    /// - Parameter line: of a batch, from 1.
+    func encoded(requestID: String?, line: Int? = nil) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.key("type")
@@ -139,6 +147,10 @@ struct Problem: Error, Equatable {
                 writer.endObject()
             }
             writer.endArray()
+        }
+        if let line {
+            writer.key("line")
+            writer.value(line)
         }
         if let requestID {
             writer.key("request_id")

@@ -39,6 +39,10 @@ struct Recommendation {
     }
 
     let modelVersion: String
+    /// The placement that was used, if any.
+    let placement: String?
+    /// The experiment arm, if any.
+    let variant: String?
     let scoreKind: ScoreKind
     let items: [Item]
     let isShort: Bool
@@ -50,15 +54,22 @@ struct Recommendation {
     let unknownQueryItems: [String]
     let trace: Trace?
 
-    func encoded(recommendationID: String, requestID: String) -> [UInt8] {
+    /// - Parameter model: the label of the model that answered.
+    func encoded(recommendationID: String, requestID: String, model: String) -> [UInt8] {
         var writer = JSONWriter(capacity: 256 + 128 * items.count)
         writer.beginObject()
         writer.key("recommendation_id")
         writer.value(recommendationID)
         writer.key("request_id")
         writer.value(requestID)
+        writer.key("model")
+        writer.value(model)
         writer.key("model_version")
         writer.value(modelVersion)
+        for case let (key, name?) in [("placement", placement), ("variant", variant)] {
+            writer.key(key)
+            writer.value(name)
+        }
         writer.key("score_kind")
         writer.value(scoreKind.rawValue)
         writer.key("items")
@@ -172,6 +183,7 @@ struct Recommendation {
 /// An answer to `GET /similar/{item_id}`, before it is written.
 struct SimilarItems {
     let modelVersion: String
+    let placement: String?
     let itemID: String
     let items: [Recommendation.Item]
     let isShort: Bool
@@ -183,6 +195,10 @@ struct SimilarItems {
         writer.value(requestID)
         writer.key("model_version")
         writer.value(modelVersion)
+        if let placement {
+            writer.key("placement")
+            writer.value(placement)
+        }
         writer.key("item_id")
         writer.value(itemID)
         writer.key("score_kind")
