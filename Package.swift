@@ -59,7 +59,7 @@ let package = Package(
 
         // MARK: - Base: what we stand on
         module("Features", ["RecCore", "Kernels", "Artifacts"]),
-        module("Artifacts", ["JSON", "Kernels", "COpenSSL"]),
+        module("Artifacts", ["RecCore", "JSON", "Kernels", "COpenSSL"]),
         module("Threading", ["CLinux"]),
         module("Kernels", ["CKernels", "COpenBLAS", "Threading"]),
         module("JSON"),

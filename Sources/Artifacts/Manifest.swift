@@ -1,4 +1,5 @@
 public import JSON
+internal import RecCore
 
 /// What a bundle is: versions, shapes, feature schema and stage configurations, as ModelFormat.md §3 defines
 /// them.
@@ -31,8 +32,31 @@ public struct Manifest: Sendable {
     public var ranker: RankerConfiguration?
     /// How task probabilities become one value; there exactly when `ranker` is.
     public var value: ValueConfiguration?
+    /// Named profiles of pages, in the manifest's order.
+    public var placements: [PlacementConfiguration]
+    /// The experiment users take part in, nil when there is none.
+    public var experiment: ExperimentConfiguration?
     /// Relative tolerance of the golden replay.
     public var tolerance: Double
+
+    /// Whether the bundle or one of its placements takes candidates from the sequence model.
+    public var usesSequenceSource: Bool {
+        retrieval.quotas.sequence > 0 || placements.contains { $0.quotas[.sequence] ?? 0 > 0 }
+    }
+
+    /// Whether `text` matches `[A-Za-z0-9._-]{1,64}`, as names of models, placements and arms do.
+    public static func isLabel(_ text: String) -> Bool {
+        (1...64).contains(text.utf8.count)
+            && text.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"),
+                    UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                    true
+                default: false
+                }
+            }
+    }
 }
 
 /// What a delta bundle takes from another (ModelFormat.md §5).

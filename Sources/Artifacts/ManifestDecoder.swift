@@ -49,6 +49,9 @@ struct ManifestDecoder {
         let sequence = try reader.optionalObject("sequence").map(ManifestStageDecoder.sequence)
         let ranker = try reader.optionalObject("ranker").map(ManifestStageDecoder.ranker)
         let value = try reader.optionalObject("value").map(ManifestStageDecoder.value)
+        let placements =
+            try reader.optionalObject("placements").map(ManifestPlacementDecoder.placements) ?? []
+        let experiment = try reader.optionalObject("experiment").map(ManifestPlacementDecoder.experiment)
         var tolerance = 1e-4
         if var tolerances = try reader.optionalObject("tolerances") {
             tolerance = try tolerances.optionalNumber("golden", in: 1e-9...0.1) ?? tolerance
@@ -58,9 +61,10 @@ struct ManifestDecoder {
         let manifest = Manifest(
             delta: delta, modelVersion: modelVersion, spaceVersion: spaceVersion, info: info, files: files,
             items: items, users: users, features: features, retrieval: retrieval, tower: tower,
-            sequence: sequence, ranker: ranker, value: value,
-            tolerance: tolerance)
+            sequence: sequence, ranker: ranker, value: value, placements: placements,
+            experiment: experiment, tolerance: tolerance)
         try checkReferences(manifest)
+        try ManifestPlacementDecoder.checkReferences(manifest)
         return manifest
     }
 
@@ -124,16 +128,7 @@ struct ManifestDecoder {
 
     /// Whether `text` matches `[A-Za-z0-9._-]{1,64}` and is not a dot name.
     static func isFileName(_ text: String) -> Bool {
-        (1...64).contains(text.utf8.count) && text.utf8.first != UInt8(ascii: ".")
-            && text.utf8.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"),
-                    UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                    true
-                default: false
-                }
-            }
+        Manifest.isLabel(text) && text.utf8.first != UInt8(ascii: ".")
     }
 
     private static func files(_ reader: JSONObjectReader) throws(JSONSchemaError) -> [String: FileEntry] {

@@ -146,14 +146,19 @@ enum ManifestStageDecoder {
         var reader = source
         let form = try reader.choice(
             "form", [("linear", ValueConfiguration.Form.linear), ("log", .log), ("power", .power)])
-        let entries = try reader.reader("weights")
+        let weights = try Self.weights(try reader.reader("weights"))
+        try reader.finish()
+        return ValueConfiguration(form: form, weights: weights)
+    }
+
+    /// Weights by task; whether the tasks exist is checked against the ranker.
+    static func weights(_ entries: JSONObjectReader) throws(JSONSchemaError) -> [String: Double] {
         var weights: [String: Double] = [:]
         for member in entries.object.members {
             weights[member.name] = try JSONObjectReader.number(
                 member.value, at: entries.pointer(to: member.name), in: -1e6...1e6)
         }
-        try reader.finish()
-        return ValueConfiguration(form: form, weights: weights)
+        return weights
     }
 
     private static func calibration(_ source: JSONObjectReader?) throws(JSONSchemaError) -> Calibration {

@@ -5,6 +5,13 @@ public enum FeatureError: Error, Sendable, Equatable, CustomStringConvertible {
     /// A number that is not finite, or is not once it is encoded.
     case outOfRange(feature: String, key: String)
 
+    /// The field or attribute that was read.
+    public var key: String {
+        switch self {
+        case .arrayNotAllowed(_, let key), .outOfRange(_, let key): key
+        }
+    }
+
     /// What was wrong, for the peer.
     public var description: String {
         switch self {

@@ -1,6 +1,6 @@
 public import Artifacts
 internal import Kernels
-internal import RecCore
+public import RecCore
 
 /// The features of a bundle with their tables, checked against the manifest and the tensors (ModelFormat.md
 /// §3.1).
@@ -36,6 +36,8 @@ public struct FeatureSchema: Sendable {
 
     let features: [String: Feature]
     let itemCount: Int
+    /// The encoders that read a key of a request's object, by where the key is.
+    private let readers: [FeatureOrigin: [String: [ValueEncoder]]]
 
     /// Reads every feature's table, used or not.
     /// - Throws: naming the first feature or tensor that does not fit.
@@ -49,6 +51,25 @@ public struct FeatureSchema: Sendable {
         }
         self.features = features
         itemCount = manifest.items.count
+        var readers: [FeatureOrigin: [String: [ValueEncoder]]] = [:]
+        for definition in manifest.features {
+            switch features[definition.name] {
+            case .user(let encoder), .context(let encoder), .item(let encoder, _):
+                readers[definition.origin, default: [:]][encoder.key, default: []].append(encoder)
+            default: break
+            }
+        }
+        self.readers = readers
+    }
+
+    /// Refuses values that a feature of `origin` (user, context or item) could not encode, without encoding
+    /// them.
+    /// - Throws: naming the first of them by key.
+    public func check(_ values: FeatureValues, from origin: FeatureOrigin) throws(FeatureError) {
+        guard let readers = readers[origin], !values.isEmpty else { return }
+        for (key, value) in values.sorted(by: { $0.key < $1.key }) {
+            for encoder in readers[key] ?? [] { try encoder.check(value) }
+        }
     }
 
     /// The encoder of input rows that are the concatenation of `inputs`.

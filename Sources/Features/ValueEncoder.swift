@@ -56,6 +56,16 @@ struct ValueEncoder: Sendable {
         }
     }
 
+    /// Refuses what `encode` would refuse.
+    func check(_ value: FeatureValue) throws(FeatureError) {
+        switch kind {
+        case .words(let words, nil, _): _ = try tableRow(value, words)
+        case .words: break
+        case .bins: _ = try number(value)
+        case .squash: _ = try squash(value)
+        }
+    }
+
     /// Rows of the table that a value stands for; several only when pooled, none for a missing pooled value.
     func tableRows(_ value: FeatureValue?) throws(FeatureError) -> [Int] {
         switch kind {

@@ -39,4 +39,10 @@ public struct HTTPRequest: Sendable {
         self.isKeepAlive = isKeepAlive
         self.isHTTP10 = isHTTP10
     }
+
+    /// The body's media type without its parameters, in lower case; empty when the request does not say.
+    public var mediaType: String {
+        let type = (headers.first("Content-Type") ?? "").lowercased()
+        return String(type.prefix { $0 != ";" && $0 != " " })
+    }
 }

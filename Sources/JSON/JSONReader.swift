@@ -28,15 +28,18 @@ public struct JSONObjectReader {
     public let object: JSONObject
     /// Where the object is in its document, RFC 6901.
     public let pointer: String
+    /// Whether members that nobody read are ignored; objects read through this one inherit it.
+    public let isLenient: Bool
     private var seen: Set<String> = []
 
     /// - Throws: `.wrongType` when `value` is not an object.
-    public init(_ value: JSONValue, at pointer: String) throws(JSONSchemaError) {
+    public init(_ value: JSONValue, at pointer: String, isLenient: Bool = false) throws(JSONSchemaError) {
         guard case .object(let object) = value else {
             throw JSONSchemaError(.wrongType, pointer, "expected an object, found \(value.typeName)")
         }
         self.object = object
         self.pointer = pointer
+        self.isLenient = isLenient
     }
 
     /// The pointer of member `name` (RFC 6901 escapes).
@@ -72,9 +75,9 @@ public struct JSONObjectReader {
     /// Names of the members nobody has read yet.
     public var unread: [String] { object.members.map(\.name).filter { !seen.contains($0) } }
 
-    /// - Throws: `.unknownField` when a member was never read.
+    /// - Throws: `.unknownField` when a member was never read, unless the reader is lenient.
     public func finish() throws(JSONSchemaError) {
-        if let name = unread.first {
+        if !isLenient, let name = unread.first {
             throw JSONSchemaError(.unknownField, pointer(to: name), "unknown field")
         }
     }
@@ -136,7 +139,7 @@ public struct JSONObjectReader {
     /// - Throws: `.wrongType`.
     public mutating func optionalObject(_ name: String) throws(JSONSchemaError) -> JSONObjectReader? {
         guard let value = value(name) else { return nil }
-        return try JSONObjectReader(value, at: pointer(to: name))
+        return try JSONObjectReader(value, at: pointer(to: name), isLenient: isLenient)
     }
 
     /// `found`, or `.missing` when it is nil.

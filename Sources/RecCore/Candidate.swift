@@ -17,11 +17,13 @@ public struct CandidateSources: OptionSet, Sendable, Hashable {
     public static let request = CandidateSources(rawValue: 16)
     /// An exact scan of the matching rows, when filters starve the shortlist.
     public static let scan = CandidateSources(rawValue: 32)
+    /// Pinned by the placement.
+    public static let pinned = CandidateSources(rawValue: 64)
 
     /// Every source with its name in answers, metrics and the manifest.
     public static let named: [(source: CandidateSources, name: String)] = [
         (.tower, "tower"), (.sequence, "sequence"), (.itemToItem, "item_to_item"), (.popular, "popular"),
-        (.request, "request"), (.scan, "scan"),
+        (.request, "request"), (.scan, "scan"), (.pinned, "pinned"),
     ]
 
     /// The names of the set's sources, in the order of `named`.

@@ -125,7 +125,7 @@ struct AdminHandler: Sendable {
     private func decode<Value>(
         _ request: HTTPRequest, _ body: (inout JSONObjectReader) throws(JSONSchemaError) -> Value
     ) throws(Problem) -> Value {
-        try service.requireJSON(request)
+        try requireJSON(request)
         let document: JSONValue
         do throws(JSONSyntaxError) {
             document =
@@ -158,5 +158,13 @@ struct AdminHandler: Sendable {
     private func problem(_ refusal: BundleRegistry.Refusal) -> Problem {
         if case .unknownVersion = refusal { return Problem(.notFound, refusal.description) }
         return Problem(.conflict, refusal.description)
+    }
+
+    /// A body must say that it is JSON; an empty one need not.
+    private func requireJSON(_ request: HTTPRequest) throws(Problem) {
+        if request.body.isEmpty { return }
+        guard request.mediaType == "application/json" else {
+            throw Problem(.unsupportedMediaType, "send Content-Type: application/json")
+        }
     }
 }

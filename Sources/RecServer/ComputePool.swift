@@ -59,36 +59,44 @@ struct ComputeWorker {
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {
-        let start = MonotonicClock.nanoseconds
-        service.metrics.record(.queue, nanoseconds: start &- job.queuedAt)
         if job.exchange.isClosed {
             // Nobody reads the answer: the time is better spent on the next request.
+            service.metrics.record(.queue, nanoseconds: MonotonicClock.nanoseconds &- job.queuedAt)
             service.metrics.abandoned.add()
             return
         }
-        var copy: ShadowJob?
+        var clock = StageClock(start: job.queuedAt)
+        service.metrics.record(.queue, nanoseconds: clock.end(.queue) &- job.queuedAt)
+        var copies: [ShadowJob] = []
         let response: HTTPResponse
         do throws(Problem) {
-            response = try respond(to: job, &copy)
+            response = try respond(to: job, &clock, &copies)
         } catch {
-            if error.kind == .deadline { service.metrics.deadlinesMissed.add() }
-            if error.kind == .internalError {
-                service.logger.error(
-                    "request failed",
-                    metadata: ["request_id": "\(job.requestID)", "detail": "\(error.detail ?? "")"])
-            }
-            response = service.response(for: error, requestID: job.requestID)
+            note(error, job.requestID)
+            response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
         }
         service.finish(
             job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
-        if let copy { shadow.offer(copy) }
+        for copy in copies { shadow.offer(copy) }
     }
 
-    private func respond(to job: Job, _ copy: inout ShadowJob?) throws(Problem) -> HTTPResponse {
+    private func respond(
+        to job: Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
+    ) throws(Problem) -> HTTPResponse {
         switch job.match {
-        case .recommend: try service.recommend(job, copy: &copy)
-        case .similar(let itemID): try service.similar(job, itemID: itemID)
+        case .recommend: try recommend(job, &clock, &copies)
+        case .similar(let itemID): try similar(job, itemID: itemID, &clock)
         default: throw Problem(.notFound)
+        }
+    }
+
+    /// Counts and logs what a problem's answer does not say.
+    func note(_ problem: Problem, _ requestID: String) {
+        if problem.kind == .deadline { service.metrics.deadlinesMissed.add() }
+        if problem.kind == .internalError {
+            service.logger.error(
+                "request failed",
+                metadata: ["request_id": "\(requestID)", "detail": "\(problem.detail ?? "")"])
         }
     }
 }

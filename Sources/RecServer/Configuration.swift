@@ -95,6 +95,9 @@ struct Configuration: Equatable, Sendable {
             name: "body_max", domain: .integer(default: 1_048_576, range: 1024...67_108_864, unit: "bytes"),
             why: "largest request body; beyond it 413"),
         Tunable(
+            name: "batch_max", domain: .integer(default: 256, range: 1...10_000, unit: "lines"),
+            why: "most lines of an NDJSON batch; beyond it 400"),
+        Tunable(
             name: "header_timeout_ms", domain: .integer(default: 10_000, range: 10...600_000, unit: "ms"),
             why: "for a whole request head; beyond it 408"),
         Tunable(

@@ -97,6 +97,8 @@ final class Metrics: Sendable {
     let scoresDropped = Counter()
     let exactScans = Counter()
     let historyTokens = Counter()
+    let batchLinesAnswered = Counter()
+    let batchLinesRefused = Counter()
     private let degraded: [Counter]
     /// Loads of bundles by how they ended.
     let loaded = Counter()

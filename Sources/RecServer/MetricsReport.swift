@@ -75,6 +75,12 @@ struct MetricsReport {
         writer.counter(
             "recserver_history_tokens", "History events encoded by the sequence model.",
             [("", metrics.historyTokens.value)])
+        writer.counter(
+            "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
+            [
+                ("outcome=\"answered\"", metrics.batchLinesAnswered.value),
+                ("outcome=\"refused\"", metrics.batchLinesRefused.value),
+            ])
     }
 
     private func writeBundles(_ writer: inout MetricsWriter) {

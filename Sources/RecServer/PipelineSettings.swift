@@ -8,6 +8,8 @@ struct PipelineSettings: Sendable {
     let probesMax: Int
     let shortlistFactorMax: Int
     let microbatch: Int
+    /// Lines of a batch.
+    let batchMax: Int
     /// Instruction set of the element-wise kernels.
     let kernelLevel: String
 
@@ -17,6 +19,7 @@ struct PipelineSettings: Sendable {
         probesMax = configuration.integer("probes_max")
         shortlistFactorMax = configuration.integer("shortlist_factor_max")
         microbatch = configuration.integer("microbatch")
+        batchMax = configuration.integer("batch_max")
         kernelLevel = "\(Kernel.level)"
     }
 

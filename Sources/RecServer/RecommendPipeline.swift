@@ -58,11 +58,21 @@ final class RecommendPipeline {
         clock.end(.decode)
         var slate = try slate(resolved, request, budget, &clock)
         let start = MonotonicClock.nanoseconds
-        slate.order(resolved.count, diversity: request.diversity, snapshot.ranking.itemVectors.view)
+        order(&slate, resolved)
         let end = clock.end(.slate)
-        if request.diversity == 0 { costs.tail.learn(nanoseconds: end &- start, units: 1) }
+        if resolved.profile.diversity == 0 { costs.tail.learn(nanoseconds: end &- start, units: 1) }
         try budget.check()
         return answer(slate, resolved, request)
+    }
+
+    /// The page, by the placement's rules.
+    private func order(_ slate: inout Slate, _ resolved: ResolvedRequest) {
+        let placement = resolved.profile.placement
+        if let placement { slate.boost(by: placement) }
+        slate.order(
+            resolved.count, diversity: resolved.profile.diversity, snapshot.ranking.itemVectors.view,
+            pins: resolved.pins,
+            caps: placement.flatMap { CapCounter($0, snapshot.catalog) })
     }
 
     /// Retrieval, sequence scores, ranking: candidates with one score each.
@@ -79,7 +89,7 @@ final class RecommendPipeline {
             return slate
         }
         let hasHistory = plan == .full && prefill(resolved, &clock)
-        let query = try encodeUser(resolved)
+        let query = try encodeUser(resolved, request)
         if query == nil, !hasHistory, resolved.query.history.isEmpty, resolved.candidates == nil {
             return try popular(resolved, &clock)
         }
@@ -95,7 +105,7 @@ final class RecommendPipeline {
         do throws(RankingError) { try ranker.take(ranked) } catch { throw Problem(error, request) }
         if plan == .full, hasHistory { scoreSequence(&slate, &clock) }
         try budget.check()
-        if plan <= .withoutSequence, hasRanker { try rank(request, &slate, &clock) }
+        if plan <= .withoutSequence, hasRanker { try rank(resolved, request, &slate, &clock) }
         degrade(to: plan, &slate)
         return slate
     }
@@ -116,7 +126,7 @@ final class RecommendPipeline {
     /// Names in the answer what `plan` left out of what this request could have had.
     private func degrade(to plan: StagePlan, _ slate: inout Slate) {
         guard plan > .full else { return }
-        costs.fadeSkipped(by: plan)
+        costs.noteSkipped(by: plan)
         if plan == .popular {
             slate.degraded.append(.popular)
         } else {
@@ -139,10 +149,12 @@ final class RecommendPipeline {
     }
 
     /// The query vector: the mean of the query items, else the tower's output; nil without either.
-    private func encodeUser(_ resolved: ResolvedRequest) throws(Problem) -> MatrixView? {
+    private func encodeUser(
+        _ resolved: ResolvedRequest, _ request: RecommendRequest
+    ) throws(Problem) -> MatrixView? {
         if let tower = snapshot.tower, let towerScratch {
             do { try tower.encoder.encodeQuery(resolved.query, into: towerInput.view) } catch {
-                throw Problem(error, resolved.query)
+                throw Problem(error, request)
             }
             tower.network.forward(towerInput.view.reading, scratch: towerScratch, into: userVector.view)
         }
@@ -171,6 +183,7 @@ final class RecommendPipeline {
                 let result = try retriever.retrieve(request)
                 if result.isScanned { metrics.exactScans.add() }
                 slate.take(result)
+                slate.add(pinned: try scored(resolved.pinned, by: query))
             }
         } catch {
             throw Problem(error)
@@ -195,7 +208,12 @@ final class RecommendPipeline {
 
     private func retrievalRequest(_ resolved: ResolvedRequest) -> RetrievalRequest {
         var request = RetrievalRequest(snapshot.manifest.retrieval, minimum: resolved.count)
-        request.candidates = min(request.candidates, settings.candidatesMax)
+        // Pinned items come on top.
+        request.candidates = min(request.candidates, settings.candidatesMax - resolved.pins.count)
+        request.minimum = resolved.wanted(of: request.candidates)
+        if let quotas = resolved.profile.placement?.quotas {
+            request.quotas = request.quotas.replacing(quotas)
+        }
         request.settings = settings.capped(request.settings)
         request.excluded = resolved.excluded
         request.filter = resolved.filter
@@ -221,12 +239,13 @@ final class RecommendPipeline {
     }
 
     private func rank(
-        _ request: RecommendRequest, _ slate: inout Slate, _ clock: inout StageClock
+        _ resolved: ResolvedRequest, _ request: RecommendRequest, _ slate: inout Slate,
+        _ clock: inout StageClock
     ) throws(Problem) {
         let start = MonotonicClock.nanoseconds
         do throws(RankingError) {
             try ranker.rank(userVector: towerVector)
-            slate.use(try ranker.values(weights: request.weights), as: .value)
+            slate.use(try ranker.values(weights: resolved.profile.weights), as: .value)
         } catch {
             throw Problem(error, request)
         }
@@ -242,11 +261,12 @@ final class RecommendPipeline {
             slate.count(excluded: resolved.excludedCandidates, filtered: resolved.filteredCandidates)
         } else {
             var request = retrievalRequest(resolved)
-            request.quotas = .init(popular: resolved.count)
-            request.candidates = resolved.count
+            request.quotas = .init(popular: request.minimum)
+            request.candidates = request.minimum
             do throws(RetrievalError) { slate.take(try retriever.retrieve(request)) } catch {
                 throw Problem(error)
             }
+            slate.add(pinned: resolved.pinned)
         }
         let popularity = snapshot.catalog.popularity
         slate.use(slate.candidates.map { Double(popularity[0, $0.row]) }, as: .popularity)
@@ -266,12 +286,14 @@ final class RecommendPipeline {
                 attributes: attributes(candidate.row, resolved.fields),
                 explanation: request.explain ? explanation(slate, index) : nil)
         }
-        let isShort = items.count < resolved.count
+        // Caps may make a page shorter, too: that is not the catalogue's doing.
+        let isShort = slate.availableCount < resolved.count
         metrics.itemsReturned.record(Double(items.count))
         metrics.scoresDropped.add(slate.droppedCount)
         if isShort { metrics.shortAnswers.add() }
         return Recommendation(
-            modelVersion: snapshot.manifest.modelVersion, scoreKind: slate.scoreKind, items: items,
+            modelVersion: snapshot.manifest.modelVersion, placement: resolved.profile.placement?.name,
+            variant: resolved.profile.variant, scoreKind: slate.scoreKind, items: items,
             isShort: isShort,
             degraded: slate.degraded,
             history: .init(events: resolved.query.history.count, unknown: resolved.unknownEvents),
@@ -292,7 +314,7 @@ final class RecommendPipeline {
             retrievalScore: slate.hasRetrievalScores ? candidate.retrievalScore : nil,
             sequenceScore: ranker.sequenceScores?[index, 0], sequenceDot: ranker.sequenceDots?[index, 0],
             probabilities: zip(tasks, ranker.probabilities(of: index)).map { ($0.name, $1) },
-            value: slate.scoreKind == .value ? slate.scores[index] : nil)
+            value: slate.scoreKind == .value ? slate.unboosted[index] : nil)
     }
 }
 
@@ -305,7 +327,7 @@ extension RecommendPipeline {
         let resolved = try ResolvedRequest(request, snapshot, now: 0)
         ranker.begin(resolved.query)
         ranker.prefill()
-        _ = try encodeUser(resolved)
+        _ = try encodeUser(resolved, request)
         let candidates: [Candidate]
         // The tower's own score, as the ranker reads it, also where the request searches for a basket.
         do throws(RetrievalError) {
@@ -330,7 +352,9 @@ extension RecommendPipeline {
             stages["ranker.probabilities"] = candidates.indices.flatMap {
                 ranker.probabilities(of: $0).map(Float.init)
             }
-            stages["value"] = try ranker.values(weights: request.weights).map { $0.map(Float.init) ?? .nan }
+            stages["value"] = try ranker.values(weights: resolved.profile.weights).map {
+                $0.map(Float.init) ?? .nan
+            }
         } catch {
             throw Problem(error, request)
         }

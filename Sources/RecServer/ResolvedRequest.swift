@@ -1,4 +1,5 @@
 import Artifacts
+import Features
 import JSON
 import RecCore
 import Retrieval
@@ -12,6 +13,8 @@ struct ResolvedRequest {
     static let storedHistoryMaximum = RecommendRequest.Limits.history
 
     var query: Query
+    /// Placement, arm, weights and diversity.
+    let profile: RequestProfile
     /// Events whose items the catalogue does not have.
     private(set) var unknownEvents = 0
     /// Rows that never appear, by the request's `exclude` and `exclude_seen`.
@@ -26,10 +29,15 @@ struct ResolvedRequest {
     private(set) var unknownQueryItems: [String] = []
     /// Items to return at most.
     private(set) var count = 20
+    /// Pinned items that this page may show.
+    private(set) var pins: [Placement.Pin] = []
     /// Attributes to return with each item.
     private(set) var fields: [String]
     /// Known events with the caller's own action names, which the model need not know.
     private var events: [(row: Int, action: String?, time: Double?)] = []
+
+    /// The pinned items as candidates.
+    var pinned: [Candidate] { pins.map { Candidate(row: $0.row, sources: .pinned) } }
 
     /// Whether nothing is known that could make the answer personal.
     var isAnonymous: Bool {
@@ -41,10 +49,12 @@ struct ResolvedRequest {
     init(_ request: RecommendRequest, _ snapshot: Snapshot, now: Double) throws(Problem) {
         let catalog = snapshot.catalog
         let actions = snapshot.manifest.sequence?.actions ?? []
+        profile = try RequestProfile(request, snapshot)
         query = Query(now: request.now ?? now, contextFeatures: request.contextFeatures)
         fields = request.fields.filter { catalog.hasAttribute($0) }
         try Self.check(request, snapshot)
         resolveUser(request, snapshot, actions)
+        try Self.check(query.userFeatures, .user, "/user", snapshot)
         append(request.session, catalog, actions)
         for id in request.queryItems {
             if let row = catalog.row(of: id) { queryItems.append(row) } else { unknownQueryItems.append(id) }
@@ -56,11 +66,30 @@ struct ResolvedRequest {
                 throw Problem(error)
             }
         }
+        if let rule = profile.placement?.filter { filter = filter?.and(rule) ?? rule }
         resolveCandidates(request, catalog)
         count = request.count ?? candidates?.count ?? count
+        resolvePins()
     }
 
-    /// Refuses tasks that nothing predicts, and arrays where a feature takes one value.
+    /// Candidates to find at least: where caps may refuse some, as many as are ranked anyway.
+    func wanted(of candidates: Int) -> Int {
+        profile.placement?.caps.isEmpty ?? true ? count : max(count, candidates)
+    }
+
+    /// A pinned item is shown unless it is beyond the page, excluded, filtered out, or not among the
+    /// request's own candidates.
+    private mutating func resolvePins() {
+        guard let placement = profile.placement, !placement.pins.isEmpty else { return }
+        let refused = Set(excluded)
+        let own = candidates.map { Set($0.map(\.row)) }
+        pins = placement.pins.filter { pin in
+            pin.position < count && !refused.contains(pin.row) && filter?.matches(pin.row) ?? true
+                && own?.contains(pin.row) ?? true
+        }
+    }
+
+    /// Refuses tasks that nothing predicts, and values that a feature cannot encode.
     private static func check(_ request: RecommendRequest, _ snapshot: Snapshot) throws(Problem) {
         let tasks = Set((snapshot.manifest.ranker?.tasks ?? []).map(\.name))
         if let task = request.weights.keys.sorted().first(where: { !tasks.contains($0) }) {
@@ -72,7 +101,6 @@ struct ResolvedRequest {
                         detail: "the model does not predict this")
                 ])
         }
-        try check(request.userFeatures, .user, "/user", snapshot)
         try check(request.contextFeatures, .context, "/context", snapshot)
         for (index, candidate) in (request.candidates ?? []).enumerated() where !candidate.features.isEmpty {
             try check(candidate.features, .item, "/candidates/\(index)/features", snapshot)
@@ -82,17 +110,9 @@ struct ResolvedRequest {
     private static func check(
         _ features: FeatureValues, _ origin: FeatureOrigin, _ pointer: String, _ snapshot: Snapshot
     ) throws(Problem) {
-        let wrong = features.filter { key, value in
-            if case .strings = value { snapshot.isScalar(key, from: origin) } else { false }
+        do throws(FeatureError) { try snapshot.schema.check(features, from: origin) } catch {
+            throw Problem(error, at: pointer)
         }
-        guard let key = wrong.keys.sorted().first else { return }
-        throw Problem(
-            .wrongType,
-            errors: [
-                .init(
-                    pointer: JSONObjectReader.pointer(pointer, key),
-                    detail: "the feature takes one value, not an array")
-            ])
     }
 
     private mutating func resolveUser(_ request: RecommendRequest, _ snapshot: Snapshot, _ actions: [String])
@@ -136,6 +156,7 @@ struct ResolvedRequest {
         case .all: excluded += events.map(\.row) + queryItems
         case .matching(let names, let within):
             let wanted = names.map(Set.init)
+            excluded += queryItems
             for event in events {
                 let isWanted = wanted.map { $0.contains(event.action ?? "unknown") } ?? true
                 let isWithin =

@@ -8,6 +8,8 @@ struct Slate {
     var candidates: [Candidate] = []
     /// One score per candidate; nil drops it.
     private(set) var scores: [Double?] = []
+    /// The same before boosts.
+    private(set) var unboosted: [Double?] = []
     private(set) var scoreKind = ScoreKind.retrieval
     /// Indices of the candidates to return, in display order.
     private(set) var page: [Int] = []
@@ -21,6 +23,8 @@ struct Slate {
     private static let diversityPositions = 500
     private static let diversityPool = 2000
 
+    /// Candidates that could be on the page.
+    var availableCount: Int { scores.count - droppedCount }
     /// Candidates whose score is not finite.
     var droppedCount: Int { scores.count { $0 == nil } }
 
@@ -46,25 +50,102 @@ struct Slate {
     mutating func use(_ scores: [Double?], as kind: ScoreKind) {
         guard !scores.isEmpty else { return }
         self.scores = scores
+        unboosted = scores
         scoreKind = kind
     }
 
-    /// Makes the page: best score first, ties in retrieval's order; then diversity.
-    mutating func order(_ count: Int, diversity: Double, _ vectors: MatrixView) {
-        let scored = scores.indices.compactMap { index in scores[index].map { (index: index, score: $0) } }
+    /// Adds what a placement pins, or notes it as one more source.
+    mutating func add(pinned: [Candidate]) {
+        var indices: [Int: Int] = [:]
+        for (index, candidate) in candidates.enumerated() { indices[candidate.row] = index }
+        for candidate in pinned {
+            if let index = indices[candidate.row] {
+                candidates[index].sources.formUnion(.pinned)
+            } else {
+                candidates.append(candidate)
+            }
+        }
+    }
+
+    /// Applies a placement's boosts to the scores.
+    mutating func boost(by placement: Placement) {
+        guard !placement.boosts.isEmpty else { return }
+        for index in scores.indices {
+            guard let score = unboosted[index] else { continue }
+            let boosted = placement.boosted(score, row: candidates[index].row, kind: scoreKind)
+            scores[index] = boosted.isFinite ? boosted : nil
+        }
+    }
+
+    /// Makes the page: best score first, ties in retrieval's order; diversity and caps; pins at their places.
+    ///
+    /// Pinned items count for the caps and are shown in any case. Where caps refuse an item the next one
+    /// takes its place; the page is shorter when no candidate is left.
+    mutating func order(
+        _ count: Int, diversity: Double, _ vectors: MatrixView, pins: [Placement.Pin] = [],
+        caps: CapCounter? = nil
+    ) {
+        let pinned = pinnedIndices(pins, on: count)
+        var caps = caps
+        for pin in pinned { caps?.count(candidates[pin.index].row) }
+        let taken = Set(pinned.map(\.index))
+        let scored = scores.indices.compactMap { index in
+            taken.contains(index) ? nil : scores[index].map { (index: index, score: $0) }
+        }
         let sorted = scored.sorted { $0.score != $1.score ? $0.score > $1.score : $0.index < $1.index }
+        let ranked = ranked(sorted, count - pinned.count, diversity, vectors) { index in
+            caps?.admit(candidates[index].row) ?? true
+        }
+        page = Self.merged(ranked, pinned)
+    }
+
+    /// The candidates that pins of a page of `count` stand for, in display order.
+    private func pinnedIndices(_ pins: [Placement.Pin], on count: Int) -> [(position: Int, index: Int)] {
+        guard !pins.isEmpty else { return [] }
+        return pins.filter { $0.position < count }.compactMap { pin in
+            scores.indices.first { scores[$0] != nil && candidates[$0].row == pin.row }
+                .map { (pin.position, $0) }
+        }
+    }
+
+    /// The first `count` of `sorted` that are admitted, re-ordered by diversity.
+    private func ranked(
+        _ sorted: [(index: Int, score: Double)], _ count: Int, _ diversity: Double, _ vectors: MatrixView,
+        admits: (Int) -> Bool
+    ) -> [Int] {
         guard diversity > 0 else {
-            page = sorted.prefix(count).map(\.index)
-            return
+            return Self.first(count, of: sorted.map(\.index), admits)
         }
         // Beyond a page nobody sees the difference: the rest follows by score.
         let pool = sorted.prefix(Self.diversityPool)
         let order = Diversity.order(
             scores: pool.map(\.score), rows: pool.map { candidates[$0.index].row }, vectors: vectors,
-            diversity: diversity, count: min(count, Self.diversityPositions))
+            diversity: diversity, count: min(count, Self.diversityPositions),
+            admits: { admits(pool[$0].index) })
         let chosen = Set(order)
         let rest = sorted.enumerated().filter { !chosen.contains($0.offset) }.map(\.element.index)
-        page = Array((order.map { pool[$0].index } + rest).prefix(count))
+        return order.map { pool[$0].index } + Self.first(count - order.count, of: rest, admits)
+    }
+
+    /// The first `count` that are admitted, each asked about once.
+    private static func first(_ count: Int, of indices: [Int], _ admits: (Int) -> Bool) -> [Int] {
+        var first: [Int] = []
+        for index in indices {
+            guard first.count < count else { break }
+            if admits(index) { first.append(index) }
+        }
+        return first
+    }
+
+    /// Pins at their places and the ranked around them; without holes where the ranked run out.
+    private static func merged(_ ranked: [Int], _ pinned: [(position: Int, index: Int)]) -> [Int] {
+        var page: [Int] = []
+        var ranked = ranked[...]
+        for pin in pinned {
+            while page.count < pin.position, let next = ranked.popFirst() { page.append(next) }
+            page.append(pin.index)
+        }
+        return page + ranked
     }
 
     /// Stage counts and filter reasons for `explain`.

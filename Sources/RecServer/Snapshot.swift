@@ -21,37 +21,32 @@ final class Snapshot: Sendable {
     let users: UserDirectory?
     let tower: Tower?
     let ranking: RankingModel
-    /// Keys of request features that take one value, by where they come from.
-    private let scalarKeys: [FeatureOrigin: Set<String>]
+    /// By name.
+    let placements: [String: Placement]
+    /// What features can read.
+    let schema: FeatureSchema
 
     var catalog: ItemCatalog { retrieval.catalog }
 
     /// What searches the item vectors: `ivfpq` or `flat`.
     var indexName: String { retrieval.items is FlatIndex ? "flat" : "ivfpq" }
 
+    /// - Throws: for a placement that does not fit the catalogue.
     init(
         manifest: Manifest, digest: String, retrieval: RetrievalModel, users: UserDirectory?, tower: Tower?,
-        ranking: RankingModel
-    ) {
+        ranking: RankingModel, schema: FeatureSchema
+    ) throws(BundleError) {
         self.manifest = manifest
         self.digest = digest
         self.retrieval = retrieval
         self.users = users
         self.tower = tower
         self.ranking = ranking
-        var keys: [FeatureOrigin: Set<String>] = [:]
-        for feature in manifest.features {
-            switch feature.encoding {
-            case .vocabulary(_, _, .none), .hash(_, _, .none), .bins, .squash:
-                keys[feature.origin, default: []].insert(feature.key)
-            default: break
-            }
+        self.schema = schema
+        var placements: [String: Placement] = [:]
+        for configuration in manifest.placements {
+            placements[configuration.name] = try Placement(configuration, retrieval.catalog)
         }
-        scalarKeys = keys
-    }
-
-    /// Whether a feature reads `key` as one value.
-    func isScalar(_ key: String, from origin: FeatureOrigin) -> Bool {
-        scalarKeys[origin]?.contains(key) ?? false
+        self.placements = placements
     }
 }

@@ -148,9 +148,9 @@ struct SnapshotLoader {
         let retrieval = try retrievalModel(
             manifest, catalog, vectors, similar, ranking, store,
             shipped: folder.optionalFile("retrieval.faiss"))
-        let snapshot = Snapshot(
+        let snapshot = try Snapshot(
             manifest: manifest, digest: folder.digest, retrieval: retrieval, users: users, tower: tower,
-            ranking: ranking)
+            ranking: ranking, schema: schema)
         return (folder, snapshot)
     }
 
@@ -173,7 +173,7 @@ struct SnapshotLoader {
             }
         }
         var sequence: (any VectorIndex)?
-        if manifest.retrieval.quotas.sequence > 0, let model = ranking.sequence,
+        if manifest.usesSequenceSource, let model = ranking.sequence,
             let head = model.configuration.dot
         {
             let configuration = RetrievalModel.adapted(

@@ -21,6 +21,18 @@ struct StageClock {
         return now
     }
 
+    /// Adds the stages of a part that was measured on its own, up to now.
+    mutating func add(_ part: StageClock) {
+        for (stage, nanoseconds) in part.durations {
+            if let index = durations.firstIndex(where: { $0.stage == stage }) {
+                durations[index].nanoseconds &+= nanoseconds
+            } else {
+                durations.append((stage, nanoseconds))
+            }
+        }
+        last = MonotonicClock.nanoseconds
+    }
+
     /// The value of a `Server-Timing` header, milliseconds (W3C Server Timing).
     var header: String {
         durations.map { "\($0.stage.rawValue);dur=\(Self.milliseconds($0.nanoseconds))" }.joined(

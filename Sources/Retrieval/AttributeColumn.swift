@@ -45,6 +45,22 @@ public struct AttributeColumn: Sendable {
         }
     }
 
+    /// One key per different value of `row`; of a filterable column equal values have equal keys.
+    func valueKeys(_ row: Int) -> [UInt64] {
+        switch storage {
+        case .strings(let column):
+            // A row may name a word twice.
+            var codes: [UInt32] = []
+            for code in column.values[column.offsets[row]..<column.offsets[row + 1]]
+            where !codes.contains(code) { codes.append(code) }
+            return codes.map(UInt64.init)
+        // + 0 makes −0 and 0 one value.
+        case .numbers(let values, let present):
+            return present?[row] == 0 ? [] : [(values[row] + 0).bitPattern]
+        case .booleans(let values, let present): return present?[row] == 0 ? [] : [UInt64(values[row])]
+        }
+    }
+
     private static func present(_ name: String, rows: Int, tensors: BundleTensors) throws(BundleError)
         -> [UInt8]?
     {

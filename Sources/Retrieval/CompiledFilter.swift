@@ -43,6 +43,21 @@ public struct CompiledFilter: Sendable {
         return at == Self.accept
     }
 
+    /// What passes both filters; `other` is asked second.
+    public func and(_ other: CompiledFilter) -> CompiledFilter {
+        // The second filter's steps stay where they are, and accepting means going there.
+        let shift = other.steps.count
+        func moved(_ target: Int) -> Int {
+            target == Self.accept ? other.start : target == Self.reject ? target : target + shift
+        }
+        var both = other
+        both.steps += steps.map {
+            Step(test: $0.test, onTrue: moved($0.onTrue), onFalse: moved($0.onFalse))
+        }
+        both.start = moved(start)
+        return both
+    }
+
     // MARK: - Compilation
 
     /// Adds `filter`'s steps, from the last to the first so that every target is known, and returns where to

@@ -74,14 +74,24 @@ public final class ItemCatalog: Sendable {
     /// Whether the catalogue has an attribute of this name.
     public func hasAttribute(_ name: String) -> Bool { columnOf[name] != nil }
 
+    /// The number of a filterable attribute, for `valueKeys`.
+    /// - Throws: `.unknownFilterField` or `.notFilterable`.
+    public func filterableAttribute(_ name: String) throws(RetrievalError) -> Int {
+        guard let index = columnOf[name] else { throw .unknownFilterField(name) }
+        guard attributes[index].isFilterable else { throw .notFilterable(name) }
+        return index
+    }
+
+    /// One key per value that `row` has of a filterable attribute, the same for the same value; empty where
+    /// it is missing. Traps when out of range.
+    public func valueKeys(_ row: Int, attribute: Int) -> [UInt64] { columns[attribute].valueKeys(row) }
+
     /// A filter with its fields and strings resolved.
     ///
     /// Throws `.unknownFilterField`, `.notFilterable`, `.filterType` or `.filterTooLarge`.
     public func compile(_ filter: ItemFilter) throws(RetrievalError) -> CompiledFilter {
         try CompiledFilter(filter) { (field: String) throws(RetrievalError) in
-            guard let index = columnOf[field] else { throw .unknownFilterField(field) }
-            guard attributes[index].isFilterable else { throw .notFilterable(field) }
-            return columns[index]
+            columns[try filterableAttribute(field)]
         }
     }
 

@@ -31,6 +31,19 @@ extension Retriever {
         return neighbors.all
     }
 
+    /// How alike `rows` are to the item of `row`, by the measure of `similar`; a score that is not finite is
+    /// given as such. Traps when out of range.
+    public func similarities(of rows: [Int], to row: Int) throws(RetrievalError) -> [Float] {
+        let table = model.similarTable
+        let prepared = try neighbors.prepare(
+            table.vectors.view.row(row), table: table, measure: table.similarity)
+        var scores = [Float](repeating: 0, count: rows.count)
+        table.score(
+            prepared, measure: table.similarity, rows: rows.map { UInt32($0) }, count: rows.count,
+            into: &scores)
+        return scores
+    }
+
     /// Leaves the best `k` of all rows of `table` that the pool admits in `neighbors`, exactly.
     func scan(_ table: VectorTable, _ query: MatrixView, measure: Metric, k: Int) throws(RetrievalError) {
         let prepared = try neighbors.prepare(query, table: table, measure: measure)

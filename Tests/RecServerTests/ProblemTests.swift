@@ -43,13 +43,15 @@ import Testing
             (.tooManyCandidates(count: 9, maximum: 3), 400, "/candidates"),
             (.feature(.arrayNotAllowed(feature: "f", key: "age")), 400, "/user/age"),
             (.feature(.outOfRange(feature: "f", key: "device")), 400, "/context/device"),
-            (.feature(.outOfRange(feature: "f", key: "price/kg")), 400, "/candidates/*/features/price~1kg"),
+            (.feature(.outOfRange(feature: "f", key: "price/kg")), 400, "/candidates/1/features/price~1kg"),
         ] as [(RankingError, Int, String)])
     func `a ranking failure names the place in the request`(
         error: RankingError, status: Int, pointer: String
     ) throws {
         let request = try RecommendRequest(
-            body: Array(#"{"user":{"age":1},"context":{"age":2,"device":"tv"}}"#.utf8))
+            body: Array(
+                #"{"user":{"age":1},"context":{"age":2,"device":"tv"},"candidates":[{"item_id":"i1"},{"item_id":"i2","features":{"price/kg":1}}]}"#
+                    .utf8))
         let problem = Problem(error, request)
         #expect(problem.kind.status == status && problem.errors.map(\.pointer) == [pointer])
     }

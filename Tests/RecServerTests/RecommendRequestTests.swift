@@ -24,7 +24,7 @@ import Testing
              "candidates":[{"item_id":"d","features":{"price":2.5}}],
              "query_items":["e"],"n":3,"fields":["title","year"],"exclude":["f"],"exclude_seen":{"actions":["like"],"within_s":60},
              "filter":{"all":[{"field":"genres","in":["Drama",7,true]},{"not":{"field":"year","gte":1990,"lt":2000}}]},
-             "weights":{"like":2},"diversity":0.5,"deadline_ms":50,"degrade":"never","explain":true}
+             "placement":"home","model":"canary","variant":"b-2","weights":{"like":2},"diversity":0.5,"deadline_ms":50,"degrade":"never","explain":true}
             """)
         #expect(
             request.userID == "u" && request.history?.count == 2 && request.historyOffset == 7
@@ -49,6 +49,7 @@ import Testing
         #expect(
             request.weights == ["like": 2] && request.diversity == 0.5 && request.deadlineMilliseconds == 50)
         #expect(!request.mayDegrade && request.explain)
+        #expect(request.placement == "home" && request.model == "canary" && request.variant == "b-2")
         guard case .matching(let actions, let within) = request.excludeSeen else {
             Issue.record("exclude_seen"); return
         }
@@ -85,12 +86,43 @@ import Testing
         (#"{"filter":{"field":"a","in":[1],"gte":2}}"#, .unknownField, "/filter/gte"),
         (#"{"explain":1}"#, .wrongType, "/explain"),
         (#"{"deadline_ms":0}"#, .outOfRange, "/deadline_ms"), (#"{"now":1e12}"#, .outOfRange, "/now"),
+        (#"{"placement":7}"#, .wrongType, "/placement"), (#"{"placement":""}"#, .outOfRange, "/placement"),
+        (#"{"model":"a b"}"#, .outOfRange, "/model"), (#"{"model":1}"#, .wrongType, "/model"),
+        (#"{"variant":"ü"}"#, .outOfRange, "/variant"), (#"{"variant":""}"#, .outOfRange, "/variant"),
+        (#"{"history_offset":-1}"#, .outOfRange, "/history_offset"),
+        (#"{"history_offset":1.5}"#, .wrongType, "/history_offset"),
         (#"[]"#, .wrongType, ""), (#"3"#, .wrongType, ""),
     ])
     func `a wrong field is refused with its pointer`(text: String, kind: Problem.Kind, pointer: String) {
         let problem = problem(text)
         #expect(problem?.kind == kind)
         #expect(problem?.errors.first?.pointer == pointer)
+    }
+
+    @Test func `a lenient reading ignores unknown fields at any depth, and nothing else`() throws {
+        func lenient(_ text: String) throws(Problem) -> RecommendRequest {
+            try RecommendRequest(body: Array(text.utf8), isLenient: true)
+        }
+        let request = try lenient(
+            #"{"x":1,"n":3,"history":[{"item_id":"a","rating":5}],"session":[{"item_id":"b","y":[]}],"candidates":[{"item_id":"c","z":{}}],"exclude_seen":{"actions":["like"],"q":1},"filter":{"not":{"field":"g","in":[1],"note":"x"},"why":1}}"#
+        )
+        #expect(request.count == 3 && request.history?.first?.itemID == "a" && request.session.count == 1)
+        #expect(request.candidates?.first?.itemID == "c")
+        #expect(request.filter == .not(.isIn(field: "g", values: [.number(1)])))
+        for (text, kind, pointer) in [
+            (#"{"x":1,"n":"3"}"#, Problem.Kind.wrongType, "/n"),
+            (#"{"history":[{"x":1}]}"#, .outOfRange, "/history/0/item_id"),
+            // Which of two conditions is meant cannot be told.
+            (#"{"filter":{"field":"a","in":[1],"gte":2}}"#, .unknownField, "/filter/gte"),
+            (#"{"filter":{"all":[],"any":[]}}"#, .unknownField, "/filter/any"),
+        ] {
+            do throws(Problem) {
+                _ = try lenient(text)
+                Issue.record("\(text) was taken")
+            } catch {
+                #expect(error.kind == kind && error.errors.first?.pointer == pointer)
+            }
+        }
     }
 
     @Test func `each list is taken at its limit and refused one above`() {

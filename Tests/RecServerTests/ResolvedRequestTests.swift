@@ -102,6 +102,7 @@ import Testing
         let resolved = try resolve(#"{"query_items":["i5","nope","i6"]}"#)
         #expect(resolved.queryItems == [5, 6] && resolved.unknownQueryItems == ["nope"])
         #expect(resolved.excluded == [5, 6])
+        #expect(try resolve(#"{"query_items":["i5"],"exclude_seen":{"within_s":1}}"#).excluded == [5])
         #expect(try resolve(#"{"query_items":["i5"],"exclude_seen":false}"#).excluded.isEmpty)
     }
 
@@ -137,6 +138,11 @@ import Testing
             #"{"candidates":[{"item_id":"i1"},{"item_id":"i2","features":{"price":[]}}]}"#, .wrongType,
             "/candidates/1/features/price"
         ),
+        (
+            #"{"candidates":[{"item_id":"i1"},{"item_id":"i2","features":{"year":1e300}}]}"#, .outOfRange,
+            "/candidates/1/features/year"
+        ),
+        (#"{"placement":"none"}"#, .unknownPlacement, "/placement"),
         (#"{"filter":{"field":"colour","in":["x"]}}"#, .unknownFilterField, "/filter"),
         (#"{"filter":{"field":"title","in":["x"]}}"#, .unknownFilterField, "/filter"),
         (#"{"filter":{"field":"year","in":["x"]}}"#, .wrongType, "/filter"),

@@ -1,6 +1,7 @@
 import Foundation
 import Testing
-import Threading
+
+@testable import Threading
 
 struct MemoryLimitsTests {
     /// A `proc` and `sys` of our own.

@@ -14,7 +14,7 @@ import Testing
         "RecCore": [],
         "Kernels": ["CKernels", "COpenBLAS", "Threading"],
         "Threading": ["CLinux"],
-        "Artifacts": ["JSON", "Kernels", "COpenSSL"],
+        "Artifacts": ["RecCore", "JSON", "Kernels", "COpenSSL"],
         "Features": ["RecCore", "Kernels", "Artifacts"],
         "HTTP": ["Threading", "CLinux"],
         "Retrieval": ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"],

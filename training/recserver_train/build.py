@@ -183,6 +183,7 @@ def manifest_of(
             "tasks": tasks,
         },
         "value": recipe.value,
+        **({"placements": recipe.placements} if recipe.placements else {}),
         "tolerances": {"golden": 1e-4},
     }
 

@@ -40,6 +40,8 @@ class Recipe:
     goldens: int = 220
     golden_seed: int = 11
     seed: int = 1
+    placements: dict[str, Any] = field(default_factory=dict)
+    """Named profiles of pages, as the manifest has them."""
     evaluated_users: int = 10_000
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -80,6 +82,26 @@ STAGES = [
     stage("sequence_vector", "sequence.vector"),
     stage("popularity", "item.popularity"),
 ]
+
+
+DEMO_PLACEMENTS: dict[str, Any] = {
+    # A mixed page: nobody's whole page comes from one studio.
+    "home": {"diversity": 0.2, "caps": [{"attribute": "studio", "max": 3}]},
+    # Films of the last years, the newest before the others.
+    "new-releases": {
+        "filter": {"field": "year", "gte": 2018},
+        "boosts": [{"filter": {"field": "year", "gte": 2023}, "factor": 1.5}],
+        "quotas": {"popular": 100},
+    },
+    # An editor's choice in the first and third place, the rest for those who like what they watch.
+    "spotlight": {
+        "weights": {"watch": 0.5, "like": 1.0},
+        "pins": [
+            {"position": 1, "item_id": "film-00042"},
+            {"position": 3, "item_ids": ["film-00108", "film-00500"]},
+        ],
+    },
+}
 
 
 def genres(log: InteractionLog, dimension: int = 8) -> Feature:
@@ -158,6 +180,7 @@ def demo(log: InteractionLog) -> Recipe:
         ranker_epochs=4,
         ranker_examples=16_000,
         learning_rate=2e-3,
+        placements=DEMO_PLACEMENTS,
         evaluated_users=2000,
     )
 

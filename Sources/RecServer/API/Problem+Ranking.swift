@@ -1,7 +1,6 @@
 import Features
 import JSON
 import Ranking
-import RecCore
 
 extension Problem {
     /// A ranking failure as the caller's problem, with the place in its request.
@@ -16,9 +15,7 @@ extension Problem {
                 .outOfRange,
                 errors: [.init(pointer: JSONObjectReader.pointer("/weights", task), detail: "not finite")])
         case .feature(let error):
-            self.init(
-                error,
-                Query(now: 0, userFeatures: request.userFeatures, contextFeatures: request.contextFeatures))
+            self.init(error, request)
         case .tooManyCandidates(let count, let maximum):
             self.init(
                 .outOfRange,
@@ -27,18 +24,30 @@ extension Problem {
     }
 
     /// A feature that cannot be encoded, looked for where the caller may have written it.
-    init(_ error: FeatureError, _ query: Query) {
-        let key: String
-        let kind: Kind
-        switch error {
-        case .arrayNotAllowed(_, let name): (key, kind) = (name, .wrongType)
-        case .outOfRange(_, let name): (key, kind) = (name, .outOfRange)
+    init(_ error: FeatureError, _ request: RecommendRequest) {
+        let key = error.key
+        if request.userFeatures[key] == nil, request.contextFeatures[key] != nil {
+            self.init(error, at: "/context")
+        } else if request.userFeatures[key] == nil,
+            let index = request.candidates?.firstIndex(where: { $0.features[key] != nil })
+        {
+            self.init(error, at: "/candidates/\(index)/features")
+        } else {
+            self.init(error, at: "/user")
         }
-        let place =
-            query.userFeatures[key] != nil
-            ? "/user" : query.contextFeatures[key] != nil ? "/context" : "/candidates/*/features"
+    }
+
+    /// A feature that cannot be encoded, in the object at `pointer`.
+    init(_ error: FeatureError, at pointer: String) {
+        let kind: Kind =
+            switch error {
+            case .arrayNotAllowed: .wrongType
+            case .outOfRange: .outOfRange
+            }
         self.init(
             kind,
-            errors: [.init(pointer: JSONObjectReader.pointer(place, key), detail: error.description)])
+            errors: [
+                .init(pointer: JSONObjectReader.pointer(pointer, error.key), detail: error.description)
+            ])
     }
 }

@@ -27,7 +27,9 @@ struct Problem: Error, Equatable {
         case expectationFailed = "expectation-failed"
         case unknownTask = "unknown-task"
         case unknownFilterField = "unknown-filter-field"
+        case unknownPlacement = "unknown-placement"
         case unknownModel = "unknown-model"
+        case unknownVariant = "unknown-variant"
         case bundleRefused = "bundle-refused"
         case headersTooLarge = "headers-too-large"
         case internalError = "internal"
@@ -49,7 +51,9 @@ struct Problem: Error, Equatable {
             case .targetTooLong: 414
             case .unsupportedMediaType: 415
             case .expectationFailed: 417
-            case .unknownTask, .unknownFilterField, .unknownModel, .bundleRefused: 422
+            case .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel, .unknownVariant,
+                .bundleRefused:
+                422
             case .headersTooLarge: 431
             case .internalError: 500
             case .notImplemented: 501
@@ -78,7 +82,9 @@ struct Problem: Error, Equatable {
             case .expectationFailed: "The expectation cannot be met"
             case .unknownTask: "A weight names a task the model does not have"
             case .unknownFilterField: "A filter names an attribute that cannot be filtered"
+            case .unknownPlacement: "The model has no such placement"
             case .unknownModel: "The request names a model that does not answer"
+            case .unknownVariant: "The experiment has no such arm"
             case .bundleRefused: "The bundle is not one that can serve"
             case .headersTooLarge: "The headers are too large"
             case .internalError: "The server failed"
@@ -123,7 +129,8 @@ struct Problem: Error, Equatable {
     }
 
     /// The body.
-    func encoded(requestID: String?) -> [UInt8] {
+    /// - Parameter line: of a batch, from 1.
+    func encoded(requestID: String?, line: Int? = nil) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         writer.key("type")
@@ -149,6 +156,10 @@ struct Problem: Error, Equatable {
                 writer.endObject()
             }
             writer.endArray()
+        }
+        if let line {
+            writer.key("line")
+            writer.value(line)
         }
         if let requestID {
             writer.key("request_id")

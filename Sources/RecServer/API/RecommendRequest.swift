@@ -1,3 +1,4 @@
+import Artifacts
 import JSON
 import RecCore
 
@@ -15,13 +16,12 @@ struct RecommendRequest {
         static let fields = 64
         static let features = 256
         static let featureValues = 64
-        static let filterDepth = 8
-        static let filterPredicates = 64
-        static let filterValues = 1024
         static let weights = 64
         static let deadlineMilliseconds = 1...10_000
         static let time = -1e11...1e11
     }
+
+    /// The label of requests that name no model.
 
     /// One event as the caller sends it.
     struct Event {
@@ -56,29 +56,34 @@ struct RecommendRequest {
     var exclude: [String] = []
     var excludeSeen: ExcludeSeen?
     var filter: ItemFilter?
+    var placement: String?
     var weights: [String: Double] = [:]
-    var diversity = 0.0
+    /// Nil leaves it to the placement.
+    var diversity: Double?
+    /// A label or an exact model version; nil leaves the choice to the server.
+    var model: String?
+    /// Experiment arm; nil leaves it to the hash of the user.
+    var variant: String?
     var deadlineMilliseconds: Int?
     var mayDegrade = true
-    /// A label or an exact model version.
-    var model: String?
     var explain = false
 
     /// Decodes a body; an empty one is `{}`.
-    init(body: [UInt8]) throws(Problem) {
+    /// - Parameter isLenient: ignores fields that no request has.
+    init(body: [UInt8], isLenient: Bool = false) throws(Problem) {
         let document: JSONValue
         do {
             document = body.isEmpty ? .object(JSONObject([])) : try JSONParser.parse(body, depthMaximum: 32)
         } catch {
             throw Problem(error)
         }
-        try self.init(document)
+        try self.init(document, isLenient: isLenient)
     }
 
-    init(_ document: JSONValue) throws(Problem) {
-        do { try decode(document) } catch { throw Problem(error) }
+    init(_ document: JSONValue, isLenient: Bool = false) throws(Problem) {
+        do { try decode(document, isLenient) } catch { throw Problem(error) }
         var unread: [String] = []
-        if case .object(let object) = document {
+        if !isLenient, case .object(let object) = document {
             unread = object.members.map(\.name).filter { !Self.names.contains($0) }
         }
         if !unread.isEmpty {
@@ -93,34 +98,39 @@ struct RecommendRequest {
     private static let names: Set<String> = [
         "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates",
         "query_items", "n", "fields", "exclude",
-        "exclude_seen", "filter", "weights", "diversity", "deadline_ms", "degrade",
-        "model", "explain",
+        "exclude_seen", "filter", "placement", "weights", "diversity", "model", "variant", "deadline_ms",
+        "degrade", "explain",
     ]
 
-    private mutating func decode(_ document: JSONValue) throws(JSONSchemaError) {
-        var reader = try JSONObjectReader(document, at: "")
+    private mutating func decode(_ document: JSONValue, _ isLenient: Bool) throws(JSONSchemaError) {
+        var reader = try JSONObjectReader(document, at: "", isLenient: isLenient)
         userID = try reader.optionalString("user_id", bytes: Limits.idBytes)
         if let events = try reader.optionalArray("history", maximum: Limits.history) {
-            history = try Self.events(events, "/history")
+            history = try Self.events(events, "/history", isLenient)
         }
         historyOffset = try reader.optionalInteger("history_offset", in: 0...1_000_000_000) ?? 0
         if let events = try reader.optionalArray("session", maximum: Limits.session) {
-            session = try Self.events(events, "/session")
+            session = try Self.events(events, "/session", isLenient)
         }
         now = try reader.optionalNumber("now", in: Limits.time)
         if let object = try reader.optionalObject("user") { userFeatures = try Self.features(object) }
         if let object = try reader.optionalObject("context") { contextFeatures = try Self.features(object) }
         if let list = try reader.optionalArray("candidates", maximum: Limits.candidates) {
-            candidates = try Self.candidates(list)
+            candidates = try Self.candidates(list, isLenient)
         }
         queryItems = try Self.ids(&reader, "query_items", maximum: Limits.queryItems) ?? []
         count = try reader.optionalInteger("n", in: candidates == nil ? Limits.page : 1...Limits.candidates)
         fields = try Self.strings(&reader, "fields", maximum: Limits.fields) ?? fields
         exclude = try Self.ids(&reader, "exclude", maximum: Limits.exclude) ?? []
         excludeSeen = try Self.excludeSeen(&reader)
-        if let value = reader.value("filter") { filter = try FilterDecoder.decode(value, at: "/filter") }
+        if let value = reader.value("filter") {
+            filter = try FilterDecoder.decode(value, at: "/filter", isLenient: isLenient)
+        }
         if let object = try reader.optionalObject("weights") { weights = try Self.weights(object) }
-        diversity = try reader.optionalNumber("diversity", in: 0...1) ?? 0
+        placement = try reader.optionalString("placement", bytes: 1...64)
+        diversity = try reader.optionalNumber("diversity", in: 0...1)
+        model = try Self.label(&reader, "model")
+        variant = try Self.label(&reader, "variant")
         deadlineMilliseconds = try reader.optionalInteger("deadline_ms", in: Limits.deadlineMilliseconds)
         if reader.value("degrade") != nil {
             mayDegrade = try reader.choice("degrade", [("allow", true), ("never", false)])
@@ -129,11 +139,13 @@ struct RecommendRequest {
         explain = try reader.optionalBoolean("explain") ?? false
     }
 
-    private static func events(_ list: [JSONValue], _ pointer: String) throws(JSONSchemaError) -> [Event] {
+    private static func events(
+        _ list: [JSONValue], _ pointer: String, _ isLenient: Bool
+    ) throws(JSONSchemaError) -> [Event] {
         var events: [Event] = []
         events.reserveCapacity(list.count)
         for (index, value) in list.enumerated() {
-            var reader = try JSONObjectReader(value, at: "\(pointer)/\(index)")
+            var reader = try JSONObjectReader(value, at: "\(pointer)/\(index)", isLenient: isLenient)
             events.append(
                 Event(
                     itemID: try reader.string("item_id", bytes: Limits.idBytes),
@@ -144,11 +156,13 @@ struct RecommendRequest {
         return events
     }
 
-    private static func candidates(_ list: [JSONValue]) throws(JSONSchemaError) -> [RequestedCandidate] {
+    private static func candidates(
+        _ list: [JSONValue], _ isLenient: Bool
+    ) throws(JSONSchemaError) -> [RequestedCandidate] {
         var candidates: [RequestedCandidate] = []
         candidates.reserveCapacity(list.count)
         for (index, value) in list.enumerated() {
-            var reader = try JSONObjectReader(value, at: "/candidates/\(index)")
+            var reader = try JSONObjectReader(value, at: "/candidates/\(index)", isLenient: isLenient)
             let itemID = try reader.string("item_id", bytes: Limits.idBytes)
             let features = try reader.optionalObject("features")
             candidates.append(
@@ -164,7 +178,7 @@ struct RecommendRequest {
         case nil: return nil
         case .boolean(let all): return all ? .all : ExcludeSeen.none
         case .some(let value):
-            var rule = try JSONObjectReader(value, at: "/exclude_seen")
+            var rule = try JSONObjectReader(value, at: "/exclude_seen", isLenient: reader.isLenient)
             let actions = try strings(&rule, "actions", maximum: 256)
             let within = try rule.optionalNumber("within_s", in: 0...1e11)
             try rule.finish()
@@ -182,6 +196,16 @@ struct RecommendRequest {
                 member.value, at: object.pointer(to: member.name), in: -1e6...1e6)
         }
         return weights
+    }
+
+    private static func label(_ reader: inout JSONObjectReader, _ name: String) throws(JSONSchemaError)
+        -> String?
+    {
+        guard let text = try reader.optionalString(name, bytes: 1...64) else { return nil }
+        guard Manifest.isLabel(text) else {
+            throw JSONSchemaError(.outOfRange, reader.pointer(to: name), "expected [A-Za-z0-9._-]{1,64}")
+        }
+        return text
     }
 
     private static func strings(_ reader: inout JSONObjectReader, _ name: String, maximum: Int)

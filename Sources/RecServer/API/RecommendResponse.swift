@@ -39,6 +39,10 @@ struct Recommendation {
     }
 
     let modelVersion: String
+    /// The placement that was used, if any.
+    let placement: String?
+    /// The experiment arm, if any.
+    let variant: String?
     let scoreKind: ScoreKind
     let items: [Item]
     let isShort: Bool
@@ -64,6 +68,10 @@ struct Recommendation {
         writer.value(model)
         writer.key("model_version")
         writer.value(modelVersion)
+        for case let (key, name?) in [("placement", placement), ("variant", variant)] {
+            writer.key(key)
+            writer.value(name)
+        }
         writer.key("score_kind")
         writer.value(scoreKind.rawValue)
         writer.key("items")
@@ -177,6 +185,7 @@ struct Recommendation {
 /// An answer to `GET /similar/{item_id}`, before it is written.
 struct SimilarItems {
     let modelVersion: String
+    let placement: String?
     let itemID: String
     let items: [Recommendation.Item]
     let isShort: Bool
@@ -188,6 +197,10 @@ struct SimilarItems {
         writer.value(requestID)
         writer.key("model_version")
         writer.value(modelVersion)
+        if let placement {
+            writer.key("placement")
+            writer.value(placement)
+        }
         writer.key("item_id")
         writer.value(itemID)
         writer.key("score_kind")

@@ -1,3 +1,4 @@
+import Artifacts
 import HTTP
 import JSON
 import RecCore
@@ -9,9 +10,10 @@ struct SimilarRequest {
     var fields: [String] = ["title"]
     var exclude: [String] = []
     var filter: ItemFilter?
+    var placement: String?
 
-    /// - Parameter query: as on the wire; `n`, `filter` once, `exclude` and `fields` repeated (one empty
-    ///   `fields` for none).
+    /// - Parameter query: as on the wire; `n`, `filter` and `placement` once, `exclude` and `fields` repeated
+    ///   (one empty `fields` for none).
     init(itemID: String, query: String?) throws(Problem) {
         self.itemID = itemID
         guard let query, !query.isEmpty else { return }
@@ -37,13 +39,16 @@ struct SimilarRequest {
                         throw JSONSchemaError(.wrongType, "/filter", "not JSON: \(error.description)")
                     }
                     filter = try FilterDecoder.decode(document, at: "/filter")
+                case "placement" where isFirst:
+                    placement = try JSONObjectReader.string(
+                        .string(value), at: "/placement", bytes: 1...64)
                 case "exclude":
                     exclude.append(
                         try JSONObjectReader.string(
                             .string(value), at: "/exclude", bytes: RecommendRequest.Limits.idBytes))
                 case "fields":
                     if value.isEmpty { fields = fields ?? [] } else { fields = (fields ?? []) + [value] }
-                case "n", "filter": throw JSONSchemaError(.outOfRange, "/\(name)", "given twice")
+                case "n", "filter", "placement": throw JSONSchemaError(.outOfRange, "/\(name)", "given twice")
                 default:
                     throw JSONSchemaError(
                         .unknownField, JSONObjectReader.pointer("", name), "unknown parameter")

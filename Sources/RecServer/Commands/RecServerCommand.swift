@@ -148,12 +148,19 @@ struct RecommendCommand: ParsableCommand {
                 configuration.text("bundle"), mayBuild: true)
             let pipeline = RecommendPipeline(snapshot, PipelineSettings(configuration), Metrics())
             let identifiers = IdentifierSource()
+            let request = try RecommendRequest(body: Array(body.utf8))
+            let model = request.model ?? BundleLabel.default.rawValue
+            guard [BundleLabel.default.rawValue, snapshot.manifest.modelVersion].contains(model) else {
+                throw Problem(
+                    .unknownModel, errors: [.init(pointer: "/model", detail: "only the default is here")])
+            }
             let now = MonotonicClock.nanoseconds
             var clock = StageClock(start: now)
-            let answer = try pipeline.recommend(
-                try RecommendRequest(body: Array(body.utf8)), receivedAt: now, clock: &clock)
+            let answer = try pipeline.recommend(request, receivedAt: now, clock: &clock)
             StandardStream.output.write(
-                answer.encoded(recommendationID: identifiers.next(), requestID: identifiers.next()) + [0x0A])
+                answer.encoded(
+                    recommendationID: identifiers.next(), requestID: identifiers.next(), model: model)
+                    + [0x0A])
         } catch let problem as Problem {
             StandardStream.error.write(problem.encoded(requestID: nil) + [0x0A])
             throw ExitCode(1)

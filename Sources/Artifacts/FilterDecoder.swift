@@ -1,44 +1,59 @@
-import JSON
-import RecCore
+public import JSON
+public import RecCore
 
-/// Reads a filter: `{"all":[…]}`, `{"any":[…]}`, `{"not":…}`, `{"field","in":[…]}`,
-/// `{"field","gte","gt","lte","lt"}`.
-enum FilterDecoder {
-    /// - Throws: on a wrong shape, more than 8 levels, 64 predicates or 1,024 values.
-    static func decode(_ value: JSONValue, at pointer: String) throws(JSONSchemaError) -> ItemFilter {
-        var budget = (
-            predicates: RecommendRequest.Limits.filterPredicates, values: RecommendRequest.Limits.filterValues
-        )
-        return try filter(value, pointer, depth: 1, &budget)
+/// Reads a filter, of a request or of the manifest: `{"all":[…]}`, `{"any":[…]}`, `{"not":…}`,
+/// `{"field","in":[…]}`, `{"field","gte","gt","lte","lt"}`.
+public enum FilterDecoder {
+    /// Deepest nesting.
+    public static let depthMaximum = 8
+    /// Most predicates of one filter.
+    public static let predicateMaximum = 64
+    /// Most values of all its `in` together.
+    public static let valueMaximum = 1024
+
+    private static let names: Set<String> = ["all", "any", "not", "field", "in", "gte", "gt", "lte", "lt"]
+
+    /// - Parameter isLenient: ignores members that no filter has; those of another form are refused all the
+    ///   same, because to drop a condition would widen the filter.
+    /// - Throws: on a wrong shape, or more levels, predicates or values than allowed.
+    public static func decode(
+        _ value: JSONValue, at pointer: String, isLenient: Bool = false
+    ) throws(JSONSchemaError) -> ItemFilter {
+        var budget = (predicates: predicateMaximum, values: valueMaximum)
+        return try filter(value, pointer, depth: 1, isLenient, &budget)
     }
 
-    // Recursion is bounded by `filterDepth`.
+    // Recursion is bounded by `depthMaximum`.
     private static func filter(
-        _ value: JSONValue, _ pointer: String, depth: Int, _ budget: inout (predicates: Int, values: Int)
+        _ value: JSONValue, _ pointer: String, depth: Int, _ isLenient: Bool,
+        _ budget: inout (predicates: Int, values: Int)
     ) throws(JSONSchemaError) -> ItemFilter {
-        let limits = RecommendRequest.Limits.self
-        guard depth <= limits.filterDepth else {
-            throw JSONSchemaError(.outOfRange, pointer, "nested deeper than \(limits.filterDepth)")
+        guard depth <= depthMaximum else {
+            throw JSONSchemaError(.outOfRange, pointer, "nested deeper than \(depthMaximum)")
         }
-        var reader = try JSONObjectReader(value, at: pointer)
+        var reader = try JSONObjectReader(value, at: pointer, isLenient: isLenient)
         let result: ItemFilter
         if reader.object["field"] != nil {
             budget.predicates -= 1
             guard budget.predicates >= 0 else {
-                throw JSONSchemaError(.outOfRange, pointer, "more than \(limits.filterPredicates) predicates")
+                throw JSONSchemaError(.outOfRange, pointer, "more than \(predicateMaximum) predicates")
             }
             result = try predicate(&reader, &budget.values)
         } else if let inner = reader.value("not") {
-            result = .not(try filter(inner, reader.pointer(to: "not"), depth: depth + 1, &budget))
+            result = .not(try filter(inner, reader.pointer(to: "not"), depth: depth + 1, isLenient, &budget))
         } else if let key = ["all", "any"].first(where: { reader.object[$0] != nil }) {
             var parts: [ItemFilter] = []
-            for (index, part) in try reader.array(key, maximum: limits.filterPredicates).enumerated() {
+            for (index, part) in try reader.array(key, maximum: predicateMaximum).enumerated() {
                 parts.append(
-                    try filter(part, reader.pointer(to: key) + "/\(index)", depth: depth + 1, &budget))
+                    try filter(
+                        part, reader.pointer(to: key) + "/\(index)", depth: depth + 1, isLenient, &budget))
             }
             result = key == "all" ? .all(parts) : .any(parts)
         } else {
             throw JSONSchemaError(.missing, pointer, "expected all, any, not or field")
+        }
+        if let name = reader.unread.first(where: names.contains) {
+            throw JSONSchemaError(.unknownField, reader.pointer(to: name), "not in a filter of this form")
         }
         try reader.finish()
         return result

@@ -1,0 +1,126 @@
+import HTTP
+import Threading
+
+/// `POST /recommend`, one request or a batch of lines, and `GET /similar`, on a compute thread.
+extension ComputeWorker {
+    static let ndjson = "application/x-ndjson"
+
+    /// - Parameter copies: receives what the shadow has to do.
+    func recommend(
+        _ job: Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
+    ) throws(Problem) -> HTTPResponse {
+        let headers = try RequestHeaders(job.request.headers)
+        if try isBatch(job.request) { return try recommendBatch(job, headers, &clock, &copies) }
+        let body = try answer(
+            job.request.body, headers, job.requestID, receivedAt: job.request.receivedAt, &clock, &copies)
+        return applied(
+            headers, service.response(json: body, requestID: job.requestID, serverTiming: clock.header))
+    }
+
+    /// The encoded answer to one body.
+    private func answer(
+        _ body: [UInt8], _ headers: RequestHeaders, _ requestID: String, receivedAt: UInt64,
+        _ clock: inout StageClock, _ copies: inout [ShadowJob]
+    ) throws(Problem) -> [UInt8] {
+        var request = try RecommendRequest(body: body, isLenient: headers.isLenient)
+        try headers.identify(&request)
+        let choice = try service.registry.choose(
+            model: request.model, userID: request.userID, requestID: requestID)
+        let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
+        let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
+            try pipeline.recommend(request, receivedAt: receivedAt, clock: &clock)
+        }
+        service.metrics.requests(choice.label).add()
+        let answer = recommendation.encoded(
+            recommendationID: service.identifiers.next(), requestID: requestID,
+            model: choice.label?.rawValue ?? recommendation.modelVersion)
+        clock.end(.encode)
+        for (stage, nanoseconds) in clock.durations where stage != .queue {
+            service.metrics.record(stage, nanoseconds: nanoseconds)
+        }
+        // An answer that left stages out is no measure for one that does not.
+        if let shadow = choice.shadow, recommendation.degraded.isEmpty {
+            request.now = now
+            copies.append(
+                ShadowJob(bundle: shadow, request: request, sent: recommendation.items.map(\.itemID)))
+        }
+        return answer
+    }
+
+    /// Answers line by line: an answer or a problem for each, in order.
+    ///
+    /// The batch was admitted as one request. A line's deadline counts from when the line's own work begins,
+    /// so that the last line has as much time as the first.
+    private func recommendBatch(
+        _ job: Job, _ headers: RequestHeaders, _ clock: inout StageClock, _ copies: inout [ShadowJob]
+    ) throws(Problem) -> HTTPResponse {
+        var lines = job.request.body.split(separator: 0x0A, omittingEmptySubsequences: false)
+        // The last line's end begins no other.
+        if lines.last?.isEmpty ?? false { lines.removeLast() }
+        guard lines.count <= service.settings.batchMax else {
+            throw Problem(
+                .outOfRange,
+                errors: [
+                    .init(pointer: "", detail: "\(lines.count) lines, at most \(service.settings.batchMax)")
+                ])
+        }
+        var body: [UInt8] = []
+        for (index, line) in lines.enumerated() {
+            if job.exchange.isClosed {
+                // Nobody reads the rest.
+                service.metrics.abandoned.add()
+                break
+            }
+            let start = MonotonicClock.nanoseconds
+            var lineClock = StageClock(start: start)
+            do throws(Problem) {
+                // An empty body asks for the popular list; an empty line is a slip.
+                guard !line.isEmpty else { throw Problem(.malformedJSON, "the line is empty") }
+                body += try answer(
+                    Array(line), headers, job.requestID, receivedAt: start, &lineClock, &copies)
+                service.metrics.batchLinesAnswered.add()
+            } catch {
+                note(error, job.requestID)
+                service.metrics.batchLinesRefused.add()
+                body += error.encoded(requestID: job.requestID, line: index + 1)
+            }
+            body.append(0x0A)
+            clock.add(lineClock)
+        }
+        var response = service.response(json: body, requestID: job.requestID, serverTiming: clock.header)
+        response.headers[0] = ("Content-Type", Self.ndjson)
+        return applied(headers, response)
+    }
+
+    private func applied(_ headers: RequestHeaders, _ response: HTTPResponse) -> HTTPResponse {
+        guard headers.isLenient else { return response }
+        var response = response
+        response.headers.append(("Preference-Applied", "handling=lenient"))
+        return response
+    }
+
+    /// Whether the body is a batch. A body must say what it is; an empty one need not.
+    private func isBatch(_ request: HTTPRequest) throws(Problem) -> Bool {
+        let essence = request.mediaType
+        if essence == Self.ndjson { return true }
+        guard request.body.isEmpty || essence == "application/json" else {
+            throw Problem(
+                .unsupportedMediaType, "send Content-Type: application/json, or \(Self.ndjson) for a batch")
+        }
+        return false
+    }
+
+    func similar(_ job: Job, itemID: String, _ clock: inout StageClock) throws(Problem) -> HTTPResponse {
+        let request = try SimilarRequest(itemID: itemID, query: job.request.query)
+        clock.end(.decode)
+        let choice = try service.registry.choose(
+            model: BundleLabel.default.rawValue, userID: nil, requestID: job.requestID)
+        let answer = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
+            try pipeline.similar(request)
+        }
+        clock.end(.retrieve)
+        let body = answer.encoded(requestID: job.requestID)
+        clock.end(.encode)
+        return service.response(json: body, requestID: job.requestID, serverTiming: clock.header)
+    }
+}
