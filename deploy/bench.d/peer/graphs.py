@@ -7,6 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 FLOAT = TensorProto.FLOAT
 EPSILON = 1e-6
+# Four blocks save three eighths of the causal attention; more cost as much in calls.
+CAUSAL_BLOCKS = 4
 
 
 class Graph:
@@ -107,16 +109,36 @@ def prefill_session(s: Sequence):
     scale = g.constant(1 / s.normalizer)
     outputs = []
     for layer, weights in enumerate(s.weights):
-        u, v, q, k = s.projections(g, x, weights)
+        is_last = layer == s.layers - 1
+        if is_last:
+            rows = np.split(weights["uvqk.weight"], 4)
+            vk = g.silu(g.linear(g.norm(x, s.width), np.concatenate([rows[1], rows[3]])))
+            v, k = g("Split", vk, g.constant([s.inner] * 2, np.int64), outputs=2, axis=-1)
+        else:
+            u, v, q, k = s.projections(g, x, weights)
         keys = s.heads_first(g, k, transposed=True)
         values = s.heads_first(g, g("Mul", v, scale))
         outputs += [(f"k{layer}", keys, [s.heads, s.depth, "n"]), (f"v{layer}", values, [s.heads, "n", s.depth])]
-        if layer == s.layers - 1:
-            break
-        scores = g("Add", g("MatMul", s.heads_first(g, q), keys), biases[layer])
-        attended = g("Transpose", g("MatMul", g.silu(scores), values), perm=[1, 0, 2])
-        x = s.finish(g, x, u, g.shape(attended, -1, s.inner), weights)
+        if not is_last:
+            attended = causal(g, s.heads_first(g, q), keys, values, biases[layer], s.events)
+            attended = g("Transpose", attended, perm=[1, 0, 2])
+            x = s.finish(g, x, u, g.shape(attended, -1, s.inner), weights)
     return g.session([("x", ["n", s.width]), ("bias", [s.layers, "n", "n"])], outputs)
+
+
+def causal(g: Graph, queries: str, keys: str, values: str, bias: str, events: int) -> str:
+    """Attention of a history to itself in blocks of rows, each to no later column than its last: [h, n, d]."""
+    parts = []
+    step = -(-events // CAUSAL_BLOCKS)
+    for first in range(0, events, step):
+        rows, columns = [g.constant([x], np.int64) for x in (first, first + step)]
+        zero, one, two = (g.constant([x], np.int64) for x in (0, 1, 2))
+        q = g("Slice", queries, rows, columns, one)
+        k = g("Slice", keys, zero, columns, two)
+        v = g("Slice", values, zero, columns, one)
+        b = g("Slice", g("Slice", bias, rows, columns, one), zero, columns, two)
+        parts.append(g("MatMul", g.silu(g("Add", g("MatMul", q, k), b)), v))
+    return g("Concat", *parts, axis=1)
 
 
 def score_session(s: Sequence, bundle):

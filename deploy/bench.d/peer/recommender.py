@@ -23,9 +23,14 @@ class Recommender:
         retrieval = bundle.manifest["retrieval"]
         assert retrieval["metric"] == "inner_product"
         self.count, self.factor = retrieval["candidates"], retrieval["shortlist_factor"]
-        self.index = faiss.read_index(index)
-        self.parameters = faiss.SearchParametersIVF(nprobe=retrieval["index"]["probes"])
-        self.vectors = bundle.table("item.vector")
+        self.codes, self.exact = faiss.read_index(index), faiss.IndexFlatIP(retrieval["dimension"])
+        self.exact.add(bundle.table("item.vector"))
+        shape = self.exact.ntotal, self.exact.d
+        self.vectors = faiss.rev_swig_ptr(self.exact.get_xb(), shape[0] * shape[1]).reshape(shape)
+        # Re-ranking inside FAISS: half the time of a gather and a product in NumPy.
+        self.index = faiss.IndexRefine(self.codes, self.exact)
+        self.parameters = faiss.IndexRefineSearchParameters(
+            k_factor=self.factor, base_index_params=faiss.SearchParametersIVF(nprobe=retrieval["index"]["probes"]))
         self.item_ids = bundle.strings("item_ids")
         self.item_rows = {item: row for row, item in enumerate(self.item_ids)}
         self.user_rows = {user: row for row, user in enumerate(bundle.strings("user_ids"))}
@@ -75,7 +80,7 @@ class Recommender:
         s = self.sequence
         items, actions, times = (column[part] for column in self.history)
         n = len(items)
-        x = self.rows[items] + self.actions[actions] + self.positions[:n]
+        x = self.rows.take(items, axis=0) + self.actions.take(actions, axis=0) + self.positions[:n]
         following = np.append(times[1:], now)
         classes = self.buckets(following[:, None] - times[None, :])
         bias = np.take(s.time_bias, classes, axis=1)
@@ -98,13 +103,9 @@ class Recommender:
     # Pipeline
 
     def retrieve(self, query: np.ndarray):
-        _, rows = self.index.search(query[None, :], self.count * self.factor, params=self.parameters)
-        rows = rows[0][rows[0] >= 0]
-        scores = self.vectors[rows] @ query
-        if len(rows) > self.count:
-            best = np.argpartition(scores, len(rows) - self.count)[-self.count:]
-            rows, scores = rows[best], scores[best]
-        return rows, scores
+        scores, rows = self.index.search(query[None, :], self.count, params=self.parameters)
+        found = rows[0] >= 0
+        return rows[0][found], scores[0][found]
 
     def recommend(self, request: dict) -> dict:
         user = self.user_rows[request["user_id"]]
@@ -112,7 +113,7 @@ class Recommender:
         prefix, part, classes, hit = self.prefix(user, now)
         d = self.vectors.shape[1]
         known = self.users[user]
-        recent = self.vectors[self.history[0][part][-self.recent:]].mean(axis=0)
+        recent = self.vectors.take(self.history[0][part][-self.recent:], axis=0).mean(axis=0)
         personal = np.concatenate([known[:d], recent, known[d:]])
         query = self.tower[0] @ personal + self.tower[1]
         query /= max(np.sqrt(query @ query), 1e-12)
@@ -143,11 +144,13 @@ class Recommender:
             "bias": (s.time_bias[:, classes] + position[:, :n])[:, None, :],
             "own": (s.time_bias[:, 0] + position[:, n])[:, None, None],
         }
-        embedded = self.rows[rows]
-        items = np.concatenate([self.vectors[rows], self.items[rows], scores[:, None]], axis=1)
-        values = [
-            self.score_graph.run(["value"], {**feed, "rows": embedded[i:i + self.chunk], "items": items[i:i + self.chunk]})[0]
-            for i in range(0, len(rows), self.chunk)]
+        embedded = self.rows.take(rows, axis=0)
+        items = np.concatenate(
+            [self.vectors.take(rows, axis=0), self.items.take(rows, axis=0), scores[:, None]], axis=1)
+        values = []
+        for first in range(0, len(rows), self.chunk):
+            part = slice(first, first + self.chunk)
+            values += self.score_graph.run(["value"], {**feed, "rows": embedded[part], "items": items[part]})
         return values[0] if len(values) == 1 else np.concatenate(values)
 
 
