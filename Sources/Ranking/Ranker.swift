@@ -5,8 +5,9 @@ public import RecCore
 
 /// Ranks one request after the other on one thread, stage by stage so that the caller can time and skip them.
 ///
-/// In order: `begin`, then `prefill` (whose last row is also a retrieval query), `take`, `scoreSequence`,
-/// `rank`, `values`. A stage that is skipped leaves zeros for the later ones. Scratch is allocated once.
+/// In order: `begin`, `lookUp`, then `prefill` (whose last row is also a retrieval query), `take`,
+/// `scoreSequence`, `rank`, `values`. A stage that is skipped leaves zeros for the later ones. Scratch is
+/// allocated once.
 public final class Ranker {
     /// Most candidates of a request.
     public static let candidateMaximum = 10_000
@@ -15,6 +16,9 @@ public final class Ranker {
     public let model: RankingModel
     /// Room for candidates.
     public let capacity: Int
+
+    /// What is known of users' histories from other requests; nil computes every history anew.
+    public var cache: HistoryCache?
 
     private let scorer: SequenceScorer?
     private let run: DCNV2Run?
@@ -29,6 +33,11 @@ public final class Ranker {
     private var inputs: MutableMatrix?  // [≥ m, W], only when asked for
 
     private var query = Query(now: 0)
+    private var lease: HistoryLease?
+    /// How much of the history the cache had.
+    public private(set) var historyOutcome = HistoryOutcome.none
+    /// Events of the history that the cache had and that need not be computed.
+    public private(set) var reusedEvents = 0
     private var candidates: [Candidate] = []
     private var rows: [Int] = []
     private var probabilities: [Double] = []
@@ -41,12 +50,13 @@ public final class Ranker {
     ///   - microbatch: candidates that go through the sequence model together; no score depends on it.
     ///   - blockRows: candidates that go through DCN-V2 together; no score depends on it.
     public init(
-        _ model: RankingModel, capacity: Int = candidateMaximum,
+        _ model: RankingModel, cache: HistoryCache? = nil, capacity: Int = candidateMaximum,
         microbatch: Int = SequenceScorer.blockRowsDefault,
         blockRows: Int = DCNV2Run.blockRowsDefault
     ) {
         precondition(capacity >= 0, "room for \(capacity) candidates")
         self.model = model
+        self.cache = cache
         self.capacity = capacity
         scorer = model.sequence.map { SequenceScorer($0, microbatch: microbatch) }
         window = model.sequence?.makeWindow()
@@ -70,23 +80,64 @@ public final class Ranker {
     /// Starts a request; what is known of the one before is forgotten.
     public func begin(_ query: Query) {
         self.query = query
+        (historyOutcome, reusedEvents) = (.none, 0)
         candidates = []
         rows.removeAll(keepingCapacity: true)
-        prefix?.reset()
+        release()
         isScored = false
         isRanked = false
         hasInputs = false
     }
 
-    /// Computes the history's rows, keys and values.
-    /// - Returns: the number of events in the model's window; 0 without a sequence model.
+    /// Forgets the history, and lets other requests of its user compute it.
+    public func release() {
+        lease = nil
+        prefix?.reset()
+    }
+
+    /// Looks the history up in the cache; waits there for another request that computes the same user's.
+    /// - Parameter deadline: monotonic nanoseconds until which to wait.
+    /// - Returns: events of the model's window, and how many of them `prefill` has to compute; 0 without a
+    ///   sequence model.
+    public func lookUp(until deadline: UInt64 = .max) -> (events: Int, toCompute: Int) {
+        guard scorer != nil, window != nil else { return (0, 0) }
+        window?.fill(history: query.history, offset: query.historyOffset)
+        guard let window else { return (0, 0) }
+        // Before another one: a thread that holds two could wait for a thread that waits for it.
+        lease = nil
+        lease = cache?.lease(
+            user: query.userID, window: window, base: window.count - query.sessionCount, now: query.now,
+            deadline: deadline)
+        return (window.count, window.count - (lease?.match.reusedRows ?? 0))
+    }
+
+    /// Computes what the cache does not have of the history's rows, keys and values, and keeps it there.
+    ///
+    /// Without a `lookUp` before it, computes all.
+    /// - Returns: the number of events computed; 0 without a sequence model.
     @discardableResult
     public func prefill() -> Int {
         guard let scorer, let prefix, window != nil else { return 0 }
-        window?.fill(history: query.history, offset: query.historyOffset)
+        guard let match = lease?.match else {
+            window?.fill(history: query.history, offset: query.historyOffset)
+            guard let window else { return 0 }
+            scorer.prefill(window, now: query.now, into: prefix)
+            return window.count
+        }
         guard let window else { return 0 }
-        scorer.prefill(window, now: query.now, into: prefix)
-        return window.count
+        prefix.adopt(match.blocks, rows: match.reusedRows, lastRow: match.lastRow)
+        // The session's events are this request's alone: blocks for the others only.
+        var room =
+            match.isWorthStoring
+            ? KeyValueBlock.count(events: max(0, window.count - query.sessionCount))
+                - match.reusedRows / KeyValueBlock.events : 0
+        scorer.prefill(window, now: query.now, reusing: match.reusedRows, into: prefix) {
+            room -= 1
+            return room < 0 ? nil : self.cache?.takeBlock()
+        }
+        lease?.store(blocks: prefix.blocks, lastRow: prefix.lastRow)
+        (historyOutcome, reusedEvents) = (match.outcome, match.reusedRows)
+        return window.count - match.reusedRows
     }
 
     /// Sets the candidates of the stages that follow.

@@ -14,6 +14,8 @@ public final class SequencePrefix {
     let outputs: MutableMatrix
     /// Those of `outputs` that belong to this history.
     private var computed = 0..<0
+    /// The row of the newest adopted event, where it came along.
+    private var adopted: Matrix?
     /// Time of each event in Unix seconds.
     private(set) var times: [Double] = []
 
@@ -36,8 +38,9 @@ public final class SequencePrefix {
         computed == 0..<count ? outputs.view(rows: 0..<count).reading : nil
     }
 
-    /// The newest event's row, [1, D]; nil for an empty history, or when that row came from elsewhere.
+    /// The newest event's row, [1, D]; nil for an empty history, or when that row was left elsewhere.
     public var lastRow: MatrixView? {
+        if let adopted, computed == count..<count { return adopted.view }
         guard count > 0, computed.upperBound == count, !computed.isEmpty else { return nil }
         return outputs.view(rows: count - 1..<count).reading
     }
@@ -46,13 +49,15 @@ public final class SequencePrefix {
     public func reset() {
         sequence.truncate(to: 0)
         computed = 0..<0
+        adopted = nil
         count = 0
     }
 
-    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only.
+    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only, and `lastRow`,
+    /// [1, D], is what the last of them came to, if that is known.
     ///
     /// Traps when there are fewer rows in `shared`, or more than N.
-    public func adopt(_ shared: some Collection<KeyValueBlock>, rows: Int) {
+    public func adopt(_ shared: some Collection<KeyValueBlock>, rows: Int, lastRow: Matrix? = nil) {
         precondition(rows >= 0 && rows <= outputs.rows, "\(rows) of at most \(outputs.rows) rows")
         precondition(rows <= shared.count * KeyValueBlock.events, "\(rows) rows in \(shared.count) blocks")
         reset()
@@ -60,6 +65,7 @@ public final class SequencePrefix {
             sequence.set(index, to: block)
         }
         computed = rows..<rows
+        adopted = lastRow
         count = rows
     }
 

@@ -1,11 +1,15 @@
 /// What one request asks of the models, with every id resolved to a row: the input of retrieval and ranking.
 public struct Query: Sendable {
+    /// Whose history it is, as the caller names the user; nil when it is nobody's to keep.
+    public var userID: String?
     /// Row of a known user, else nil.
     public var userRow: Int?
     /// Known events, oldest first; the request's `session` is already at the end.
     public var history: [HistoryEvent]
     /// Known events left out before `history[0]`; with `history.count` it places the model's window.
     public var historyOffset: Int
+    /// Events at the end of `history` that belong to this request alone.
+    public var sessionCount = 0
     /// Time of the question in Unix seconds.
     public var now: Double
     /// Request features over the user's stored ones.

@@ -2,6 +2,7 @@ import Artifacts
 import HTTP
 import JSON
 import Logging
+import Ranking
 import Threading
 
 /// The admin listener's side: loads versions and moves labels, for peers on this machine.
@@ -22,6 +23,11 @@ struct AdminHandler: Sendable {
             case .rollback:
                 if let order = try rollBack(request) { return try begin(order, request, requestID, exchange) }
             case .pin: try pin(request)
+            case .clearHistories:
+                for version in service.registry.versions { version.histories?.removeAll() }
+            case .removeHistory(let user):
+                for version in service.registry.versions { version.histories?.remove(user: user) }
+            case .warmHistories: return try warm(request, requestID, exchange)
             case .remove(let version):
                 try change { () throws(BundleRegistry.Refusal) in try service.registry.remove(version) }
             }
@@ -80,6 +86,29 @@ struct AdminHandler: Sendable {
             }
         }
         guard isBegun else { throw Problem(.conflict, "another load is under way") }
+        if !waits { exchange.respond(status(requestID, status: 202)) }
+    }
+
+    /// Most users that one request may ask to be warmed.
+    private static let warmMaximum = 10_000
+
+    /// Begins to encode users' stored histories: 202 at once, or with `?wait=true` the answer when it has ended.
+    private func warm(_ request: HTTPRequest, _ requestID: String, _ exchange: Exchange) throws(Problem) {
+        let users = try decode(request) { reader throws(JSONSchemaError) in
+            var users: [String] = []
+            let list = try reader.required("users", try reader.optionalArray("users", maximum: Self.warmMaximum))
+            for (index, value) in list.enumerated() {
+                users.append(
+                    try JSONObjectReader.string(
+                        value, at: "/users/\(index)", bytes: RecommendRequest.Limits.idBytes))
+            }
+            return users
+        }
+        let waits = QueryString(request.query)?.first("wait") == "true"
+        let isBegun = loads.warm(users) { [self] in
+            if waits { exchange.respond(status(requestID)) }
+        }
+        guard isBegun else { throw Problem(.conflict, "a load is under way") }
         if !waits { exchange.respond(status(requestID, status: 202)) }
     }
 

@@ -7,6 +7,8 @@ enum AdminRouter {
         case list
         case load, promote, rollback, pin
         case remove(version: String)
+        case clearHistories, warmHistories
+        case removeHistory(user: String)
     }
 
     /// Finds the endpoint.
@@ -27,9 +29,14 @@ enum AdminRouter {
         case "/bundles/promote": return [("POST", .promote)]
         case "/bundles/rollback": return [("POST", .rollback)]
         case "/bundles/pin": return [("POST", .pin)]
+        case "/cache": return [("DELETE", .clearHistories)]
+        case "/cache/warm": return [("POST", .warmHistories)]
         default:
-            guard let version = try segment(of: path, after: "/bundles/") else { return [] }
-            return [("DELETE", .remove(version: version))]
+            if let version = try segment(of: path, after: "/bundles/") {
+                return [("DELETE", .remove(version: version))]
+            }
+            guard let user = try segment(of: path, after: "/cache/users/") else { return [] }
+            return [("DELETE", .removeHistory(user: user))]
         }
     }
 

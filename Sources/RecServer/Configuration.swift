@@ -61,6 +61,16 @@ struct Configuration: Equatable, Sendable {
             name: "shortlist_factor_max", domain: .integer(default: 16, range: 1...100, unit: ""),
             why: "cap on codes re-ranked exactly per result"),
         Tunable(
+            name: "history_cache_bytes",
+            domain: .integer(default: 1 << 30, range: 0...(1 << 42), unit: "bytes"),
+            why: "for users' histories as the sequence model encodes them, kept across requests; 0 keeps none"),
+        Tunable(
+            name: "prewarm_users", domain: .integer(default: 1000, range: 0...100_000, unit: "users"),
+            why: "users seen last whose histories a new version encodes before it serves"),
+        Tunable(
+            name: "prewarm_file", domain: .text(""),
+            why: "file of user ids, one a line, whose stored histories are encoded before a bundle serves"),
+        Tunable(
             name: "microbatch", domain: .integer(default: 64, range: 1...1024, unit: "items"),
             why: "candidates the sequence model scores at a time; changes no score"),
         Tunable(

@@ -1,5 +1,6 @@
 import Artifacts
 import HTTP
+import Ranking
 import Threading
 
 /// Gathers everything `/metrics` shows at one moment.
@@ -18,6 +19,7 @@ struct MetricsReport {
         writePipeline(&writer)
         writeBundles(&writer)
         writeShadow(&writer)
+        writeHistories(&writer)
         writeConnections(&writer)
         writeProcess(&writer)
         writer.end()
@@ -147,6 +149,39 @@ struct MetricsReport {
         writer.histogram(
             "recserver_shadow_rank_difference", "Mean distance in places of the items on both pages.",
             [("", shadow.rankDifference)])
+    }
+
+    private func writeHistories(_ writer: inout MetricsWriter) {
+        let budget = service.registry.historyBudget
+        let reading = budget.counters.reading
+        func count(_ value: Int?) -> UInt64 { UInt64(clamping: value ?? 0) }
+        writer.counter(
+            "recserver_history_cache_requests", "Requests by how much of their history the cache had.",
+            HistoryOutcome.allCases.map { ("result=\"\($0.rawValue)\"", count(reading.outcomes[$0])) })
+        writer.counter(
+            "recserver_history_cache_evictions", "Histories that left the cache, by cause.",
+            HistoryCacheCounters.EvictionCause.allCases.map {
+                ("cause=\"\($0.rawValue)\"", count(reading.evictions[$0]))
+            })
+        writer.counter(
+            "recserver_history_cache_waits", "Requests that waited for another one of the same user.",
+            [("", count(reading.waits))])
+        writer.counter(
+            "recserver_history_cache_tokens_reused", "History events that were not computed again.",
+            [("", count(reading.reusedTokens))])
+        writer.counter(
+            "recserver_history_cache_seconds_saved", "Computing time that reused events have saved.",
+            value: Double(reading.savedNanoseconds) / 1e9)
+        let caches = service.registry.versions.compactMap(\.histories)
+        writer.gauge(
+            "recserver_history_cache_bytes", "Bytes of histories in memory, of all versions.",
+            [("", Double(caches.reduce(0) { $0 + $1.bytesInUse }))])
+        writer.gauge(
+            "recserver_history_cache_limit_bytes", "The budget for histories, of all versions.",
+            [("", Double(budget.byteCount))])
+        writer.gauge(
+            "recserver_history_cache_users", "Users whose history is in memory, of all versions.",
+            [("", Double(caches.reduce(0) { $0 + $1.userCount }))])
     }
 
     private func writeConnections(_ writer: inout MetricsWriter) {

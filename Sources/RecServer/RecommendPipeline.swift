@@ -22,12 +22,15 @@ final class RecommendPipeline {
     private let queryVector: MutableMatrix  // [1, d], the mean of the query items
     private var costs = StageCosts()
 
-    init(_ snapshot: Snapshot, _ settings: PipelineSettings, _ metrics: Metrics) {
+    /// - Parameter cache: histories of the snapshot's sequence model.
+    init(
+        _ snapshot: Snapshot, _ settings: PipelineSettings, _ metrics: Metrics, cache: HistoryCache? = nil
+    ) {
         self.snapshot = snapshot
         self.settings = settings
         self.metrics = metrics
         retriever = Retriever(snapshot.retrieval)
-        ranker = Ranker(snapshot.ranking, microbatch: settings.microbatch)
+        ranker = Ranker(snapshot.ranking, cache: cache, microbatch: settings.microbatch)
         let dimension = snapshot.manifest.retrieval.dimension
         towerInput = MutableMatrix(rows: 1, columns: snapshot.tower?.encoder.width ?? 0)
         towerScratch = snapshot.tower.map { UserTower.Scratch(for: $0.network) }
@@ -35,12 +38,14 @@ final class RecommendPipeline {
         queryVector = MutableMatrix(rows: 1, columns: dimension)
     }
 
-    /// Runs `body`, which answers requests, without a trace in metrics and measured costs.
+    /// Runs `body`, which answers requests, without a trace in metrics, measured costs and cache.
     func rehearse<E: Error>(_ body: () throws(E) -> Void) throws(E) {
-        let counted = metrics
+        let (counted, cache) = (metrics, ranker.cache)
         metrics = Metrics()
+        ranker.cache = nil
         defer {
             metrics = counted
+            ranker.cache = cache
             costs = StageCosts()
         }
         try body()
@@ -56,6 +61,8 @@ final class RecommendPipeline {
             milliseconds: request.deadlineMilliseconds ?? settings.deadlineMilliseconds,
             mayDegrade: request.mayDegrade)
         clock.end(.decode)
+        // What is shared with other requests is held no longer than this one takes.
+        defer { ranker.release() }
         var slate = try slate(resolved, request, budget, &clock)
         let start = MonotonicClock.nanoseconds
         order(&slate, resolved)
@@ -82,13 +89,16 @@ final class RecommendPipeline {
         try budget.check()
         ranker.begin(resolved.query)
         if resolved.isAnonymous { return try popular(resolved, &clock) }
-        var plan = plan(resolved, budget)
+        let events = lookUp(resolved, budget, &clock)
+        var plan = plan(resolved, events, budget)
+        if plan > .full { ranker.release() }
         if plan == .popular {
             var slate = try popular(resolved, &clock)
             degrade(to: plan, &slate)
             return slate
         }
-        let hasHistory = plan == .full && prefill(resolved, &clock)
+        let hasHistory = plan == .full && events.all > 0
+        if hasHistory { prefill(events, &clock) }
         let query = try encodeUser(resolved, request)
         if query == nil, !hasHistory, resolved.query.history.isEmpty, resolved.candidates == nil {
             return try popular(resolved, &clock)
@@ -112,14 +122,25 @@ final class RecommendPipeline {
 
     private var hasRanker: Bool { snapshot.ranking.network != nil }
 
-    private func plan(_ resolved: ResolvedRequest, _ budget: Budget) -> StagePlan {
+    /// Events of the model's window, and those of them that are to be encoded.
+    private typealias EventCounts = (all: Int, toEncode: Int)
+
+    /// Asks the cache for the history's keys and values.
+    private func lookUp(
+        _ resolved: ResolvedRequest, _ budget: Budget, _ clock: inout StageClock
+    ) -> EventCounts {
+        guard snapshot.ranking.sequence != nil, !resolved.query.history.isEmpty else { return (0, 0) }
+        let counts = ranker.lookUp(until: budget.deadline)
+        clock.end(.sequence)
+        return (counts.events, counts.toCompute)
+    }
+
+    private func plan(_ resolved: ResolvedRequest, _ events: EventCounts, _ budget: Budget) -> StagePlan {
         guard budget.mayDegrade else { return .full }
         let count =
             resolved.candidates?.count ?? min(snapshot.manifest.retrieval.candidates, settings.candidatesMax)
-        let window = snapshot.ranking.sequence?.configuration.maxEvents ?? 0
-        let events = min(resolved.query.history.count, window)
         return costs.plan(
-            events: events, sequenced: events > 0 ? count : 0, ranked: hasRanker ? count : 0,
+            events: events.toEncode, sequenced: events.all > 0 ? count : 0, ranked: hasRanker ? count : 0,
             remaining: budget.remaining())
     }
 
@@ -138,14 +159,16 @@ final class RecommendPipeline {
 
     // MARK: Stages
 
-    /// The history's keys and values, once per request. False when there is nothing to score against.
-    private func prefill(_ resolved: ResolvedRequest, _ clock: inout StageClock) -> Bool {
-        guard snapshot.ranking.sequence != nil, !resolved.query.history.isEmpty else { return false }
+    /// The history's keys and values, once per request: what the cache has is not computed.
+    private func prefill(_ events: EventCounts, _ clock: inout StageClock) {
         let start = MonotonicClock.nanoseconds
         let encoded = ranker.prefill()
-        costs.prefill.learn(nanoseconds: clock.end(.sequence) &- start, units: encoded)
+        let end = clock.end(.sequence)
+        // A few rows cost more each than many do: what a hit saves is measured by whole histories.
+        if encoded * 2 > events.all { costs.prefill.learn(nanoseconds: end &- start, units: encoded) }
         metrics.historyTokens.add(encoded)
-        return encoded > 0
+        ranker.cache?.counters.addSaved(
+            nanoseconds: Int(clamping: costs.prefill.estimate(ranker.reusedEvents)))
     }
 
     /// The query vector: the mean of the query items, else the tower's output; nil without either.
@@ -296,7 +319,9 @@ final class RecommendPipeline {
             variant: resolved.profile.variant, scoreKind: slate.scoreKind, items: items,
             isShort: isShort,
             degraded: slate.degraded,
-            history: .init(events: resolved.query.history.count, unknown: resolved.unknownEvents),
+            history: .init(
+                events: resolved.query.history.count, unknown: resolved.unknownEvents,
+                cache: ranker.historyOutcome, reused: ranker.reusedEvents),
             unknownCandidates: resolved.unknownCandidates, unknownQueryItems: resolved.unknownQueryItems,
             trace: request.explain ? slate.trace : nil)
     }

@@ -14,13 +14,14 @@ final class RecommendService: Sendable {
     private let draining = Lock(false)
 
     init(
-        settings: PipelineSettings, keepsPrevious: Bool = true, logger: Logger,
-        didRetire: @escaping @Sendable (LoadedBundle) -> Void = { _ in }
+        settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0, logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.logger = logger
-        reaper = try BundleReaper(logger: logger, didRetire: didRetire)
-        registry = BundleRegistry(reaper: reaper, keepsPrevious: keepsPrevious)
+        reaper = try BundleReaper(logger: logger)
+        registry = BundleRegistry(
+            reaper: reaper, keepsPrevious: keepsPrevious,
+            historyBudget: HistoryBudget(byteCount: historyBytes))
     }
 
     /// Whether the process is on its way out.

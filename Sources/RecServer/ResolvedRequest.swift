@@ -55,7 +55,9 @@ struct ResolvedRequest {
         try Self.check(request, snapshot)
         resolveUser(request, snapshot, actions)
         try Self.check(query.userFeatures, .user, "/user", snapshot)
+        let stored = query.history.count
         append(request.session, catalog, actions)
+        query.sessionCount = query.history.count - stored
         for id in request.queryItems {
             if let row = catalog.row(of: id) { queryItems.append(row) } else { unknownQueryItems.append(id) }
         }
@@ -118,6 +120,7 @@ struct ResolvedRequest {
     private mutating func resolveUser(_ request: RecommendRequest, _ snapshot: Snapshot, _ actions: [String])
     {
         let users = snapshot.users
+        query.userID = request.userID
         query.userRow = request.userID.flatMap { users?.row(of: $0) }
         query.userFeatures = request.userFeatures
         if let users, let row = query.userRow {

@@ -20,7 +20,8 @@ final class Server {
         self.logger = logger
         service = try RecommendService(
             settings: PipelineSettings(configuration),
-            keepsPrevious: configuration.text("keep_previous") == "on", logger: logger)
+            keepsPrevious: configuration.text("keep_previous") == "on",
+            historyBytes: configuration.integer("history_cache_bytes"), logger: logger)
     }
 
     /// What runs while the daemon does.

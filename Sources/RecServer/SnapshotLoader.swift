@@ -30,11 +30,13 @@ struct SnapshotLoader {
     }
 
     /// Loads and verifies a bundle to answer requests from it, with its pipelines made and warm.
-    func loadBundle(_ path: String, threads: Int, metrics: Metrics) throws -> LoadedBundle {
+    func loadBundle(
+        _ path: String, threads: Int, metrics: Metrics, historyBudget: HistoryBudget
+    ) throws -> LoadedBundle {
         let loaded = try verified(path, mayBuild: false)
         let bundle = LoadedBundle(
             loaded.snapshot, path: path, threads: threads, settings: PipelineSettings(configuration),
-            metrics: metrics)
+            metrics: metrics, histories: historyBudget.cache(for: loaded.snapshot))
         let lines = warmUpLines(loaded.folder)
         var count = lines.count
         try bundle.pipelines.fill { pipeline in

@@ -1,4 +1,5 @@
 import JSON
+import Ranking
 import RecCore
 
 /// What `score` means in an answer.
@@ -36,6 +37,9 @@ struct Recommendation {
     struct History {
         var events = 0
         var unknown = 0
+        /// How much of it the cache had, and the events that were not computed.
+        var cache = HistoryOutcome.none
+        var reused = 0
     }
 
     let modelVersion: String
@@ -108,12 +112,10 @@ struct Recommendation {
         writer.value(history.events)
         writer.key("unknown")
         writer.value(history.unknown)
-        // Every request computes its own prefix and shares it among its microbatches; nothing is kept between
-        // requests.
         writer.key("cache")
-        writer.value("none")
+        writer.value(history.cache.rawValue)
         writer.key("reused_tokens")
-        writer.value(0)
+        writer.value(history.reused)
         writer.endObject()
     }
 

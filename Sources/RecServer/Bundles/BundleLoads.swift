@@ -66,12 +66,13 @@ final class BundleLoads: Sendable {
         var current: Report?
         var last: Report?
         var wantsReload = false
+        var isStopping = false
     }
 
-    /// An order and who waits for its end.
-    private struct Job: Sendable {
-        let order: Order
-        let completion: @Sendable (Result) -> Void
+    /// What the thread has to do, and who waits for its end.
+    private enum Job: Sendable {
+        case load(Order, @Sendable (Result) -> Void)
+        case warm([String], @Sendable () -> Void)
     }
 
     private let state = Lock(State())
@@ -105,7 +106,14 @@ final class BundleLoads: Sendable {
             state.current = Report(order: order, since: WallClock.nanoseconds)
             return true
         }
-        return isFree && queue.offer(Job(order: order, completion: completion))
+        return isFree && queue.offer(.load(order, completion))
+    }
+
+    /// Encodes users' stored histories for the default version; any thread.
+    /// - Parameter completion: told when it has ended, on the loading thread.
+    /// - Returns: false when a load is under way.
+    func warm(_ users: [String], completion: @escaping @Sendable () -> Void) -> Bool {
+        state.withLock { $0.current == nil } && queue.offer(.warm(users, completion))
     }
 
     /// Looks again at the folder that the setting `bundle` names, now or after the load under way.
@@ -117,7 +125,11 @@ final class BundleLoads: Sendable {
 
     /// Ends the thread unless it is loading; false when it is, since that cannot be cut short.
     func stop() -> Bool {
-        guard state.withLock({ $0.current == nil }) else { return false }
+        let isIdle = state.withLock { state in
+            state.isStopping = true
+            return state.current == nil
+        }
+        guard isIdle else { return false }
         queue.close()
         thread.withLock { $0 }?.join()
         return true
@@ -125,19 +137,31 @@ final class BundleLoads: Sendable {
 
     // MARK: On the loading thread
 
+    /// Largest list of users to warm.
+    private static let prewarmBytesMaximum = 16 << 20
+
     private func run() {
         FaissIndex.setThreads(1)
         while let job = queue.take() {
-            let start = MonotonicClock.nanoseconds
-            let result = perform(job.order)
-            finish(job, result, seconds: Double(MonotonicClock.nanoseconds &- start) / 1e9)
+            switch job {
+            case .load(let order, let completion):
+                let start = MonotonicClock.nanoseconds
+                let result = perform(order)
+                let seconds = Double(MonotonicClock.nanoseconds &- start) / 1e9
+                finish(order, completion, result, seconds: seconds)
+            case .warm(let users, let completion):
+                if let bundle = registry.assignment(.default)?.bundle { warmer(bundle).warm(users) }
+                completion()
+            }
             // From the first version on there is somebody to give way to.
             if registry.isReady { ThreadPriority.lower() }
         }
     }
 
-    private func finish(_ job: Job, _ result: Result, seconds: Double) {
-        record(job.order, result, seconds: seconds)
+    private func finish(
+        _ order: Order, _ completion: @Sendable (Result) -> Void, _ result: Result, seconds: Double
+    ) {
+        record(order, result, seconds: seconds)
         let wantsReload = state.withLock { state in
             state.last = state.current
             state.last?.result = result.summary
@@ -146,7 +170,7 @@ final class BundleLoads: Sendable {
             defer { state.wantsReload = false }
             return state.wantsReload
         }
-        job.completion(result)
+        completion(result)
         if wantsReload { reload() }
     }
 
@@ -217,7 +241,42 @@ final class BundleLoads: Sendable {
             loader.isBesideServing = true
             loader.bytesPerSecond = configuration.integer("load_bytes_per_second")
         }
-        return try loader.loadBundle(path, threads: threads, metrics: service.metrics)
+        let bundle = try loader.loadBundle(
+            path, threads: threads, metrics: service.metrics, historyBudget: registry.historyBudget)
+        warmHistories(bundle)
+        return bundle
+    }
+
+    /// Fills the new version's cache for the users who were here last and those whom the settings list.
+    private func warmHistories(_ bundle: LoadedBundle) {
+        guard bundle.histories != nil else { return }
+        registry.divideHistoryBudget(next: bundle)
+        let warmer = warmer(bundle)
+        warmer.warm(listedUsers())
+        if let serving = registry.assignment(.default)?.bundle {
+            warmer.warm(after: serving, users: configuration.integer("prewarm_users"))
+        }
+    }
+
+    private func warmer(_ bundle: LoadedBundle) -> HistoryWarmer {
+        let progress = ProgressLine { [service] in service.logger.info("\($0)") }
+        return HistoryWarmer(bundle: bundle) { [state] done, total in
+            progress.show("warming histories", done, total)
+            return !state.withLock { $0.isStopping }
+        }
+    }
+
+    /// The users of the file that `prewarm_file` names, one id a line.
+    private func listedUsers() -> [String] {
+        let path = configuration.text("prewarm_file")
+        guard !path.isEmpty else { return [] }
+        do {
+            let file = try FileBytes(path: path, name: path, maximum: Self.prewarmBytesMaximum)
+            return file.copy().split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
+        } catch {
+            service.logger.warning("no histories are warmed from the file", metadata: ["reason": "\(error)"])
+            return []
+        }
     }
 }
 

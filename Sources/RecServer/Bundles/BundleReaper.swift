@@ -23,16 +23,12 @@ final class BundleReaper: Sendable {
     private let closing = Latch(count: 1)
     private let thread: NamedThread
 
-    /// - Parameter didRetire: told of each version that no request will begin on any more, on the reaper's
-    ///   thread.
-    init(logger: Logger, didRetire: @escaping @Sendable (LoadedBundle) -> Void = { _ in })
-        throws(ThreadingError)
-    {
+    init(logger: Logger) throws(ThreadingError) {
         let queue = BoundedQueue<LoadedBundle>(capacity: Self.queueMaximum)
         let waiting = Lock<[Draining]>([])
         let closing = closing
         thread = try NamedThread(name: "reaper") {
-            while let digest = Self.freeNext(queue, closing, didRetire) {
+            while let digest = Self.freeNext(queue, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
                 ProcessStatistics.trimHeap()
                 waiting.withLock { $0.removeAll { $0.digest == digest } }
@@ -45,11 +41,10 @@ final class BundleReaper: Sendable {
 
     /// Waits until the next version is ours alone and frees it; its digest, or nil once the reaper is closed.
     private static func freeNext(
-        _ queue: BoundedQueue<LoadedBundle>, _ closing: Latch, _ didRetire: (LoadedBundle) -> Void
+        _ queue: BoundedQueue<LoadedBundle>, _ closing: Latch
     ) -> String? {
         var bundle = queue.take()
         guard let digest = bundle?.digest else { return nil }
-        if let bundle { didRetire(bundle) }
         while !isKnownUniquelyReferenced(&bundle) {
             if closing.wait(within: pause) { return nil }
         }

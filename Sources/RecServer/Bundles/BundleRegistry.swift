@@ -79,10 +79,14 @@ final class BundleRegistry: Sendable {
     private let state = Lock(State())
     private let reaper: BundleReaper
     private let keepsPrevious: Bool
+    let historyBudget: HistoryBudget
     let swaps: [BundleLabel: Counter]
 
-    /// - Parameter keepsPrevious: whether a label's previous version stays loaded for a rollback.
-    init(reaper: BundleReaper, keepsPrevious: Bool) {
+    /// - Parameters:
+    ///   - keepsPrevious: whether a label's previous version stays loaded for a rollback.
+    ///   - historyBudget: what the versions' history caches share.
+    init(reaper: BundleReaper, keepsPrevious: Bool, historyBudget: HistoryBudget) {
+        self.historyBudget = historyBudget
         self.reaper = reaper
         self.keepsPrevious = keepsPrevious
         swaps = Dictionary(uniqueKeysWithValues: BundleLabel.allCases.map { ($0, Counter()) })
@@ -268,6 +272,12 @@ final class BundleRegistry: Sendable {
         return versions.count < before
     }
 
+    /// Gives every version's history cache its part of the budget, also that of one that is about to come.
+    func divideHistoryBudget(next: LoadedBundle? = nil) {
+        let (assignments, versions) = state.withLock { ($0.assignments, $0.versions) }
+        historyBudget.divide(assignments, versions: versions, next: next)
+    }
+
     /// One change as a whole or not at all; what it leaves without a label is retired.
     private func change<Result: Sendable, E: Error>(_ body: (inout State) throws(E) -> Result) throws(E)
         -> Result
@@ -282,6 +292,8 @@ final class BundleRegistry: Sendable {
             state = changed
             return result
         }
+        for bundle in gone { historyBudget.retire(bundle) }
+        divideHistoryBudget()
         for bundle in gone { reaper.retire(bundle) }
         return result
     }

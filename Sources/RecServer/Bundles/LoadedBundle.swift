@@ -1,4 +1,5 @@
 import Artifacts
+import Ranking
 import Threading
 
 /// One version that is loaded: its snapshot, the scratch memory to answer from it, and where it came from.
@@ -12,6 +13,8 @@ final class LoadedBundle: Sendable {
     let byteCount: Int
     /// Wall clock when it was ready, nanoseconds since 1970.
     let readyAt: Int64
+    /// Users' histories as its sequence model encodes them; nil without the model or without a budget.
+    let histories: HistoryCache?
     /// Pipelines for the compute threads.
     let pipelines: LendingShelf<RecommendPipeline>
     /// The pipeline of shadow requests, whose stages count in no metric.
@@ -22,14 +25,20 @@ final class LoadedBundle: Sendable {
 
     /// - Parameter threads: compute threads, each of which may need a pipeline.
     init(
-        _ snapshot: Snapshot, path: String, threads: Int, settings: PipelineSettings, metrics: Metrics
+        _ snapshot: Snapshot, path: String, threads: Int, settings: PipelineSettings, metrics: Metrics,
+        histories: HistoryCache? = nil
     ) {
         self.snapshot = snapshot
         self.path = path
         byteCount = snapshot.manifest.files.values.reduce(0) { $0 &+ $1.byteCount }
         readyAt = WallClock.nanoseconds
-        pipelines = LendingShelf(capacity: threads) { RecommendPipeline(snapshot, settings, metrics) }
-        shadowPipelines = LendingShelf(capacity: 1) { RecommendPipeline(snapshot, settings, Metrics()) }
+        self.histories = histories
+        pipelines = LendingShelf(capacity: threads) {
+            RecommendPipeline(snapshot, settings, metrics, cache: histories)
+        }
+        shadowPipelines = LendingShelf(capacity: 1) {
+            RecommendPipeline(snapshot, settings, Metrics(), cache: histories)
+        }
     }
 }
 
