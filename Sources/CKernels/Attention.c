@@ -36,7 +36,7 @@ static inline void fetch_next(const struct CKernels_blocks *blocks, size_t index
 
 #define LEVEL 0
 #define NAME(f) portable_##f
-enum { portable_ROWS = 3, portable_VECTORS = 1 };
+enum { portable_ROWS = 2, portable_VECTORS = 1 };
 #include "attention.inc"
 #undef NAME
 #undef LEVEL
@@ -45,7 +45,7 @@ enum { portable_ROWS = 3, portable_VECTORS = 1 };
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #define LEVEL 1
 #define NAME(f) avx2_##f
-enum { avx2_ROWS = 3, avx2_VECTORS = 2 };
+enum { avx2_ROWS = 2, avx2_VECTORS = 2 };
 #include "attention.inc"
 #undef NAME
 #undef LEVEL
@@ -84,4 +84,8 @@ void CKernels_attention_scores(const struct CKernels_blocks *blocks, const struc
 void CKernels_attention_mix(const struct CKernels_blocks *blocks, const struct CKernels_queries *queries, const float *weights,
                             size_t weights_stride, float *output, size_t output_stride) {
     CHOOSE(mix(blocks, queries, weights, weights_stride, output, output_stride))
+}
+
+void CKernels_class_bias(const float *table, const uint8_t *classes, const float *bias, float *y, size_t n) {
+    CHOOSE(class_bias(table, classes, bias, y, n))
 }

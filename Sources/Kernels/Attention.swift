@@ -152,3 +152,28 @@ extension AttentionReach {
             query: view.pointer(row: 0), stride: view.stride, rows: view.rows, seen: first, step: step)
     }
 }
+
+extension MutableMatrixView {
+    /// Sets the first floats of row `row`, one for each of `range`, to the entries of `table` that those of
+    /// `classes` name, plus those of `bias` [1, n] from `biasColumn` on.
+    ///
+    /// Traps unless `table` is [1, 129]; a class beyond is the last one.
+    public func setRow(
+        _ row: Int, to table: Matrix, of classes: [UInt8], _ range: Range<Int>, adding bias: MatrixView?,
+        biasColumn: Int = 0
+    ) {
+        precondition(table.rows == 1 && table.columns == 129, "a table of \(table.columns) classes")
+        precondition(
+            range.upperBound <= classes.count && range.count <= columns, "\(range) of the classes")
+        precondition(
+            biasColumn >= 0 && biasColumn + range.count <= bias?.columns ?? .max,
+            "bias columns \(biasColumn)+\(range.count) of \(bias?.columns ?? 0)")
+        unsafe classes.withUnsafeBufferPointer { source in
+            // SAFETY: all counts were checked above, and and all that is read outlives this call.
+            guard let first = source.baseAddress else { return }
+            unsafe CKernels_class_bias(
+                table.view.pointer(row: 0), first + range.lowerBound,
+                bias.map { unsafe $0.pointer(row: 0) + biasColumn }, pointer(row: row), range.count)
+        }
+    }
+}

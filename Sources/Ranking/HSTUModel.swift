@@ -12,7 +12,7 @@ final class HSTUModel: Sendable {
         let output: PackedMatrix  // [D, h·dv]
         let outputBias: Matrix  // [1, D]
         let positionBias: Matrix?  // [1, 2n − 1]
-        let timeBias: [Float]  // [129], empty without
+        let timeBias: Matrix?  // [1, 129]
     }
     /// The ranking head.
     struct TargetHead: Sendable {
@@ -40,7 +40,7 @@ final class HSTUModel: Sendable {
 
     var keyWidth: Int { heads * keyDimension }
     var valueWidth: Int { heads * valueDimension }
-    var hasTimeBias: Bool { !(layers.first?.timeBias.isEmpty ?? true) }
+    var hasTimeBias: Bool { layers.first?.timeBias != nil }
 
     /// Reads the tensors of `sequence.…`; traps when `configuration` is of another family.
     /// - Throws: naming the first tensor that is absent or does not fit.
@@ -88,7 +88,7 @@ final class HSTUModel: Sendable {
                     positionBias: hasPosition
                         ? try tensors.vector(prefix + "position_bias", count: 2 * n - 1) : nil,
                     timeBias: hasTime
-                        ? try tensors.vector(prefix + "time_bias", count: TimeBuckets.count).copyRow(0) : []))
+                        ? try tensors.vector(prefix + "time_bias", count: TimeBuckets.count) : nil))
         }
         self.layers = layers
         target =

@@ -77,7 +77,7 @@ final class HSTURun: SequenceRun {
         for i in range {
             let next = i + 1 < times.count ? times[i + 1] : now
             let base = (i - range.lowerBound) * wide
-            for j in 0...i { buckets[base + j] = model.buckets.bucket(next - times[j]) }
+            model.buckets.fill(&buckets, from: base, times: times, count: i + 1, before: next)
         }
     }
 
@@ -95,22 +95,16 @@ final class HSTURun: SequenceRun {
     /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in
     /// place.
     private func makeBias(_ layer: HSTUModel.Layer, _ range: Range<Int>) {
-        guard !layer.timeBias.isEmpty else { return }
         for i in range { writeBias(layer, row: i - range.lowerBound, count: i + 1, position: i) }
     }
 
     /// Row `row` of `bias` for a token at `position` that sees `count` tokens, itself last.
     private func writeBias(_ layer: HSTUModel.Layer, row: Int, count: Int, position: Int) {
+        guard let table = layer.timeBias else { return }
         let base = row * (model.maxEvents + 1)
-        let table = layer.timeBias
-        bias.view.withRow(row) { span in
-            for j in 0..<count { span[j] = table[Int(buckets[base + j])] }
-        }
-        if let positionBias = layer.positionBias {
-            let start = model.normalizer - 1 - position
-            bias.view(rows: row..<row + 1, columns: 0..<count).add(
-                positionBias.view(rows: 0..<1, columns: start..<start + count))
-        }
+        bias.view.setRow(
+            row, to: table, of: buckets, base..<base + count, adding: layer.positionBias?.view,
+            biasColumn: layer.positionBias == nil ? 0 : model.normalizer - 1 - position)
     }
 
     private func attend(
@@ -143,7 +137,7 @@ final class HSTURun: SequenceRun {
         let count = prefix.count
         // All candidates share position and time: one row of classes, and one bias row per layer.
         if model.hasTimeBias {
-            for j in 0..<count { buckets[j] = model.buckets.bucket(now - prefix.times[j]) }
+            model.buckets.fill(&buckets, from: 0, times: prefix.times, count: count, before: now)
             buckets[count] = model.buckets.bucket(0)
         }
         var first = 0
@@ -152,7 +146,7 @@ final class HSTURun: SequenceRun {
             embedCandidates(rows, first..<last, position: count)
             for l in 0..<model.layers.count {
                 project(model.layers[l], rows: last - first)
-                if model.hasTimeBias { writeBias(model.layers[l], row: 0, count: count + 1, position: count) }
+                writeBias(model.layers[l], row: 0, count: count + 1, position: count)
                 attendCandidates(model.layers[l], rows: 0..<last - first, prefix, l)
                 finish(model.layers[l], rows: last - first)
             }

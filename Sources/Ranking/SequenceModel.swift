@@ -77,7 +77,7 @@ protocol SequenceRun: AnyObject {
 public final class SequenceScorer {
     /// Rows that go through the layers together: large enough for the matrix products, small enough for the
     /// cache.
-    public static let blockRowsDefault = 64
+    public static let blockRowsDefault = 128
 
     /// The model that runs.
     public let model: SequenceModel

@@ -42,4 +42,28 @@ struct TimeBuckets: Sendable {
         while bucket < 128, size >= thresholds[bucket + 1] { bucket += 1 }
         return UInt8(bucket)
     }
+
+    /// Writes bucket(now − times[j]) to buckets[first + j] for the first `count` times.
+    ///
+    /// The buckets of times that never fall, as usual, never rise: each lasts until its border is passed.
+    func fill(_ buckets: inout [UInt8], from first: Int, times: [Double], count: Int, before now: Double) {
+        guard count > 0 else { return }
+        var target = buckets.mutableSpan
+        let times = times.span
+        var following = now
+        var j = count - 1
+        while j >= 0, times[j] <= following {
+            let current = bucket(now - times[j])
+            let border = thresholds[Int(current) + 1]
+            repeat {
+                target[first + j] = current
+                following = times[j]
+                j -= 1
+            } while j >= 0 && times[j] <= following && now - times[j] < border
+        }
+        while j >= 0 {
+            target[first + j] = bucket(now - times[j])
+            j -= 1
+        }
+    }
 }

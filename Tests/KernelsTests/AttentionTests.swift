@@ -145,6 +145,30 @@ extension KernelTests {
         }
     }
 
+    @Test func `without any event the output is zero, or the own event's`() {
+        let sequence = KeyValueSequence(
+            KeyValueLayout(layers: 1, heads: 1, keyDimension: 2, valueDimension: 20), capacity: 0)
+        var random = SeededRandom(4)
+        let rows = random.matrix(2, 24)
+        let queries = rows.view(rows: 0..<2, columns: 0..<2), keys = rows.view(rows: 0..<2, columns: 2..<4),
+            values = rows.view(rows: 0..<2, columns: 4..<24)
+        onEveryLevel {
+            for own in [nil, (keys: keys, values: values)] {
+                let o = MutableMatrix(rows: 2, columns: 20)
+                o.view.fill(.nan)
+                sequence.siluAttend(
+                    layer: 0, head: 0, queries: queries, seeing: .all(0), bias: nil, own: own, scale: 1,
+                    into: o.view)
+                for row in 0..<2 {
+                    let x = own == nil ? 0 : Double(dot(queries, row: row, keys, row: row))
+                    for c in 0..<20 {
+                        #expect(abs(Double(o[row, c]) - x * sigmoid(x) * Double(values[row, c])) < 1e-5)
+                    }
+                }
+            }
+        }
+    }
+
     @Test func `a score of any size gives its SiLU, and a NaN or infinity stays visible`() {
         let layout = KeyValueLayout(layers: 1, heads: 1, keyDimension: 1, valueDimension: 1)
         let sequence = KeyValueSequence(layout, capacity: 1)
@@ -164,6 +188,25 @@ extension KernelTests {
                     #expect(abs(Double(o[0, 0]) - expected) <= 1.2e-6 * max(1, expected.magnitude))
                 } else {
                     #expect(!o[0, 0].isFinite)
+                }
+            }
+        }
+    }
+
+    @Test func `a row of table entries is found by class, with and without a bias`() {
+        var random = SeededRandom(9)
+        let table = random.matrix(1, 129), bias = random.matrix(1, 70)
+        for count in [0, 1, 15, 16, 17, 50] {
+            let classes = (0..<count + 3).map { _ in UInt8.random(in: 0...255, using: &random) }
+            onEveryLevel {
+                for added in [nil, bias.view] as [MatrixView?] {
+                    let y = MutableMatrix(rows: 2, columns: 60)
+                    y.view.setRow(1, to: table, of: classes, 3..<count + 3, adding: added, biasColumn: 5)
+                    for j in 0..<60 {
+                        let entry = j < count ? table[0, min(128, Int(classes[j + 3]))] : 0
+                        #expect(y[1, j] == (j < count && added != nil ? entry + bias[0, 5 + j] : entry))
+                        #expect(y[0, j] == 0)
+                    }
                 }
             }
         }

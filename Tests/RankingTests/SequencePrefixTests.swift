@@ -47,8 +47,8 @@ import Testing
             return window
         }
 
-        /// Rows of a history of `count` events that a longer one may take over: with a time bias, the last one
-        /// held the time of the question.
+        /// Rows of a history of `count` events that a longer one may take over: with a time bias, the last
+        /// one held the time of the question.
         func valid(_ count: Int) -> Int { hasTime ? max(0, count - 1) : count }
 
         /// The last row, and scores of a few candidates.

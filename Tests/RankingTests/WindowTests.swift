@@ -1,3 +1,4 @@
+import Kernels
 import RecCore
 import TestSupport
 import Testing
@@ -66,5 +67,24 @@ import Testing
         #expect(buckets.bucket(0) == 0 && buckets.bucket(1) == 0 && buckets.bucket(1e9) == 68)
         #expect(buckets.bucket(.infinity) == 128 && buckets.bucket(.greatestFiniteMagnitude) == 128)
         _ = buckets.bucket(.nan)
+    }
+
+    @Test func `the classes of many times are those of each, whether the times rise or not`() {
+        let buckets = TimeBuckets()
+        var random = SeededRandom(6)
+        for round in 0..<200 {
+            var time = 1e9
+            var times = (0..<Int.random(in: 0...40, using: &random)).map { _ in
+                time += power(10, Double.random(in: -3...9, using: &random)).rounded()
+                return time
+            }
+            if round % 3 == 1 { times.shuffle(using: &random) }
+            if round % 5 == 1, !times.isEmpty { times[times.count / 2] = .nan }
+            for now in [time, time + 77, time + 1e17, 1e9 - 5, .infinity] {
+                var found = [UInt8](repeating: 255, count: times.count + 3)
+                buckets.fill(&found, from: 2, times: times, count: times.count, before: now)
+                #expect(found == [255, 255] + times.map { buckets.bucket(now - $0) } + [255])
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <stddef.h>
+#include <stdint.h>
 
 // Attention over keys and values that lie in blocks of 16 events: blocks[b] + keys is [key_width, 16], a column per
 // event, and blocks[b] + values is [16, value_width], a row per event.
@@ -41,3 +42,6 @@ void CKernels_attention_scores(const struct CKernels_blocks *blocks, const struc
 // output[r] = sum of weights[r, j] * v_j over the events that the last row sees.
 void CKernels_attention_mix(const struct CKernels_blocks *blocks, const struct CKernels_queries *queries, const float *weights,
                             size_t weights_stride, float *output, size_t output_stride);
+
+// y[j] = table[classes[j]], plus bias[j] unless it is NULL; `table` has 129 floats, and a class beyond is the last.
+void CKernels_class_bias(const float *table, const uint8_t *classes, const float *bias, float *y, size_t n);
