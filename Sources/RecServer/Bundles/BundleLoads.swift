@@ -86,8 +86,8 @@ final class BundleLoads: Sendable {
 
     /// - Parameters:
     ///   - threads: compute threads, each of which needs its pipeline of a version.
-    ///   - willPublish: may prepare a version that is verified and warm for the traffic of the one it is about
-    ///     to replace; on the loading thread.
+    ///   - willPublish: may prepare a verified, warm version for the traffic of the one that it replaces; on
+    ///     the loading thread.
     init(
         _ service: RecommendService, _ configuration: Configuration, threads: Int,
         willPublish: @escaping @Sendable (_ new: LoadedBundle, _ old: LoadedBundle?) -> Void = { _, _ in }
