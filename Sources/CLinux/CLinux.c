@@ -93,6 +93,11 @@ int64_t CLinux_raise_file_limit(void) {
     return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
 }
 
+void CLinux_map_blocks_from(int32_t bytes) {
+    mallopt(M_MMAP_THRESHOLD, bytes);
+    // Would otherwise stay at 128 KiB: each request would give its memory back and fault it in again.
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
 void CLinux_trim_heap(void) { malloc_trim(0); }
 
 int32_t CLinux_processor_count(void) {

@@ -15,6 +15,9 @@ final class Server {
     /// This program's version.
     static let version = "0.1.0"
 
+    /// A table's memory goes back when its version does; requests rarely need blocks this large.
+    private static let mappedBlockBytes = 1 << 20
+
     init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
@@ -36,6 +39,7 @@ final class Server {
     /// - Returns: the exit code: 0 after a clean drain, 1 when the start failed or requests were cut.
     func run() throws -> Int32 {
         try Signals.install()
+        ProcessMemory.mapBlocks(from: Self.mappedBlockBytes)
         // Each connection is a descriptor: the soft limit of a login shell is 1,024.
         _ = ProcessStatistics.raiseFileLimit()
         let parts = try start()

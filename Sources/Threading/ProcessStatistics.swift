@@ -8,9 +8,6 @@ public enum ProcessStatistics {
         return bytes < 0 ? nil : Int(bytes)
     }
 
-    /// Gives memory that was freed back to the system; takes milliseconds, during which allocations may wait.
-    public static func trimHeap() { CLinux_trim_heap() }
-
     /// Processor time of all threads since the start.
     public static var processorTime: Duration { .nanoseconds(CLinux_cpu_nanoseconds()) }
 

@@ -213,7 +213,9 @@ class Switching(harness.Case):
         self.assertEqual(daemon.metric('recserver_bundle_versions{state="ready"}'), 1)
         # Sanitizers quarantine what is freed.
         if not harness.SLOW:
-            self.assertLess(resident, settled * (1.02 if harness.FULL else 1.1), f"{settled} before")
+            # The demo bundle is small: a page left over in each heap is a percent already.
+            limit = settled * (1.02 if harness.FULL else 1.1) + (1 << 20)
+            self.assertLess(resident, limit, f"{settled} before")
 
     def test_a_rollback_is_one_call(self) -> None:
         daemon = self.start()
@@ -375,6 +377,7 @@ class Switching(harness.Case):
         here = {"path": str(second())}
         for method, path, body, headers, kind, status in [
             ("GET", "/bundles", None, {"Origin": "http://localhost"}, "forbidden", 403),
+            ("GET", "/bundles", None, {"Host": "pages.example"}, "forbidden", 403),
             ("POST", "/bundles", here, {"Content-Type": "text/plain"}, "unsupported-media-type", 415),
             ("POST", "/bundles", b"{", None, "malformed-json", 400),
             ("POST", "/bundles", {}, None, "out-of-range", 400),

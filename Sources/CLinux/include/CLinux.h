@@ -41,6 +41,9 @@ int64_t CLinux_cpu_nanoseconds(void);
 int32_t CLinux_open_file_count(void);
 /// Raises the soft limit of open files to the hard one; the new soft limit or -errno.
 int64_t CLinux_raise_file_limit(void);
+/// Allocations of at least `bytes` become mappings of their own, and that size stays what it is; free memory
+/// below it is kept until CLinux_trim_heap.
+void CLinux_map_blocks_from(int32_t bytes);
 /// Gives free heap pages of all arenas back to the system.
 void CLinux_trim_heap(void);
 /// Number of processors this process may run on, at least 1.

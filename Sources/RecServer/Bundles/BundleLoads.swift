@@ -82,11 +82,19 @@ final class BundleLoads: Sendable {
     private let configuration: Configuration
     private let threads: Int
     private let memory: MemoryCheck
+    private let willPublish: @Sendable (_ new: LoadedBundle, _ old: LoadedBundle?) -> Void
     private var registry: BundleRegistry { service.registry }
 
-    /// - Parameter threads: compute threads, each of which needs its pipeline of a version.
-    init(_ service: RecommendService, _ configuration: Configuration, threads: Int) throws(ThreadingError) {
+    /// - Parameters:
+    ///   - threads: compute threads, each of which needs its pipeline of a version.
+    ///   - willPublish: may prepare a verified, warm version for the traffic of the one that it replaces; on
+    ///     the loading thread.
+    init(
+        _ service: RecommendService, _ configuration: Configuration, threads: Int,
+        willPublish: @escaping @Sendable (_ new: LoadedBundle, _ old: LoadedBundle?) -> Void = { _, _ in }
+    ) throws(ThreadingError) {
         self.service = service
+        self.willPublish = willPublish
         self.configuration = configuration
         self.threads = threads
         memory = MemoryCheck(headroom: configuration.integer("memory_headroom"), limits: MemoryLimits())
@@ -210,6 +218,7 @@ final class BundleLoads: Sendable {
                 throw BundleError(file: "manifest.json", expected: "sha256 \(expected)", found: digest)
             }
             let bundle = try registry.version(digest: digest) ?? load(path)
+            willPublish(bundle, registry.assignment(order.label)?.bundle)
             let isNew = try registry.publish(
                 bundle, as: order.label, share: order.share, pinned: order.isPinned)
             return isNew ? .published(bundle) : .unchanged(bundle)

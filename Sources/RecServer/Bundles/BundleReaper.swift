@@ -30,7 +30,7 @@ final class BundleReaper: Sendable {
         thread = try NamedThread(name: "reaper") {
             while let digest = Self.freeNext(queue, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
-                ProcessStatistics.trimHeap()
+                ProcessMemory.trim()
                 waiting.withLock { $0.removeAll { $0.digest == digest } }
                 logger.info("a version was freed", metadata: ["sha256": "\(digest)"])
             }
