@@ -34,6 +34,14 @@ public struct SafeTensorsWriter {
         tensors.append((name, .u8, [bytes.count], bytes))
     }
 
+    /// A tensor of a bundle with its type, shape and bytes, under `name` or another; nothing when the bundle
+    /// has none of that name.
+    public mutating func copy(_ name: String, of bundle: BundleTensors, as other: String? = nil) {
+        guard let place = bundle.place(name) else { return }
+        let bytes = place.file.bytes.copy(place.entry.range)
+        tensors.append((other ?? name, place.entry.type, place.entry.shape, bytes))
+    }
+
     /// `<name>.bytes` and `<name>.offsets`.
     public mutating func add(_ name: String, strings: [String]) {
         var bytes: [UInt8] = []

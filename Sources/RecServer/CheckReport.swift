@@ -7,6 +7,8 @@ struct CheckReport {
     let snapshot: Snapshot
     let goldens: GoldenReport
     let recall: [IndexRecall]
+    /// How near another bundle's vectors are, where one was named; `.some(nil)` when its space is another.
+    var space: SpaceCheck??
 
     /// Whether every golden stage is within tolerance and every index finds what it should.
     var isGood: Bool { goldens.isWithin && recall.allSatisfy(\.isEnough) }
@@ -36,6 +38,10 @@ struct CheckReport {
                 "\(recall.name): recall@\(recall.k) of ivfpq + re-rank \(Self.rounded(recall.recall)) "
                     + "over \(recall.queries) queries, \(verdict)"
             )
+        }
+        if let space {
+            lines.append(
+                space.map { "the space is shared: mean cosine \($0)" } ?? "the spaces have other names")
         }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -6,7 +6,7 @@ import Threading
 /// Makes a bundle's FAISS indexes, or takes them from the folder where they were kept.
 ///
 /// A kept index is named by a digest of the vectors and parameters it is made of, so that bundles with the
-/// same vectors share it. It is believed only under the digest written beside it: FAISS itself checks nothing.
+/// same vectors share it. It is believed only under the digest beside it: FAISS itself checks nothing.
 struct IndexStore {
     let folder: BundleFolder
     let cache: String

@@ -101,16 +101,26 @@ struct SnapshotLoader {
     }
 
     /// Verifies a bundle and reports on it; throws only for what makes a report impossible.
-    func check(_ path: String) throws -> CheckReport {
+    /// - Parameter other: a bundle that is to share its space.
+    func check(_ path: String, against other: String? = nil) throws -> CheckReport {
         let loaded = try open(path, mayBuild: true)
+        let space = try other.map {
+            try SpaceCheck.verify(
+                new: loaded.snapshot, against: open($0, mayBuild: true, exact: true).snapshot)
+        }
         let goldens = try loaded.folder.optionalFile(Golden.file).map { try Golden.read($0.copy()) } ?? []
         try warmUp(loaded)
         let recall = try IndexRecall.measure(loaded.snapshot, progress: ProgressLine { logger.info("\($0)") })
         return CheckReport(
-            snapshot: loaded.snapshot, goldens: try replay(goldens, on: loaded.snapshot), recall: recall)
+            snapshot: loaded.snapshot, goldens: try replay(goldens, on: loaded.snapshot), recall: recall,
+            space: space)
     }
 
-    private func open(_ path: String, mayBuild: Bool) throws -> (folder: BundleFolder, snapshot: Snapshot) {
+    /// A verified bundle with its folder, before goldens and warm-up.
+    /// - Parameter exact: whether to scan all vectors, whatever index the manifest asks for.
+    func open(_ path: String, mayBuild: Bool, exact: Bool = false) throws -> (
+        folder: BundleFolder, snapshot: Snapshot
+    ) {
         let progress = ProgressLine { logger.info("\($0)") }
         let named = configuration.text("base_bundles").split(separator: ":").map(String.init)
         let pace = ReadingPace(bytesPerSecond: bytesPerSecond)
@@ -118,7 +128,8 @@ struct SnapshotLoader {
             progress.show("reading the bundle", done, total)
             pace.wait(after: done)
         }
-        let manifest = folder.manifest
+        var manifest = folder.manifest
+        if exact { manifest.retrieval.index.kind = .flat }
         let tensors = folder.tensors
         let tables = SharedTables(tensors)
         let items = manifest.items.count
@@ -194,7 +205,7 @@ struct SnapshotLoader {
             sequence: sequence, similar: neighbors)
     }
 
-    private func replay(_ goldens: [Golden], on snapshot: Snapshot) throws -> GoldenReport {
+    func replay(_ goldens: [Golden], on snapshot: Snapshot) throws -> GoldenReport {
         var report = GoldenReport(tolerance: snapshot.manifest.tolerance)
         let progress = ProgressLine { logger.info("\($0)") }
         let pipeline = RecommendPipeline(snapshot, PipelineSettings(configuration), Metrics())

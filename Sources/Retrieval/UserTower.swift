@@ -16,6 +16,9 @@ public struct UserTower: Sendable {
     private let activation: Activation
     private let normalizes: Bool
 
+    /// The last layer, weight [dimension, in] and bias [1, dimension]; nil without layers.
+    public var last: (weight: Matrix, bias: Matrix)? { layers.last }
+
     /// Buffers between layers; one per thread and tower.
     public final class Scratch {
         fileprivate let a: MutableMatrix

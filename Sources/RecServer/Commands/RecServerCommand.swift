@@ -9,7 +9,9 @@ struct RecServerCommand: ParsableCommand {
         commandName: "recserver",
         abstract: "Serves recommendations from a model bundle.",
         version: Server.version,
-        subcommands: [ServeCommand.self, BuildCommand.self, CheckCommand.self, RecommendCommand.self],
+        subcommands: [
+            ServeCommand.self, BuildCommand.self, CheckCommand.self, AlignCommand.self, RecommendCommand.self,
+        ],
         defaultSubcommand: ServeCommand.self)
 }
 
@@ -112,13 +114,16 @@ struct CheckCommand: ParsableCommand {
     @Argument(help: "The bundle's folder.")
     var bundle: String
 
+    @Option(help: "A bundle that is to share its space_version, if it has the same one.")
+    var against: String?
+
     @OptionGroup var options: SettingsOptions
 
     func run() throws {
         let configuration = try options.resolve()
         let loader = SnapshotLoader(configuration: configuration, logger: options.logger(configuration))
         do {
-            let report = try loader.check(bundle)
+            let report = try loader.check(bundle, against: against)
             StandardStream.output.write(report.text)
             if !report.isGood { throw ExitCode(1) }
         } catch let code as ExitCode {
