@@ -349,7 +349,7 @@ extension RecommendPipeline {
     /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names
     /// them.
     func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
-        let resolved = try ResolvedRequest(request, snapshot, now: 0)
+        let resolved = try ResolvedRequest(request, snapshot, now: 0, isReplay: true)
         ranker.begin(resolved.query)
         ranker.prefill()
         _ = try encodeUser(resolved, request)

@@ -11,8 +11,9 @@ struct RequestProfile {
     let weights: [String: Double]
     let diversity: Double
 
-    init(_ request: RecommendRequest, _ snapshot: Snapshot) throws(Problem) {
-        let arm = try Self.arm(of: request, snapshot.manifest.experiment)
+    /// - Parameter isReplay: leaves out the experiment: what a golden says must not depend on a draw.
+    init(_ request: RecommendRequest, _ snapshot: Snapshot, isReplay: Bool = false) throws(Problem) {
+        let arm = try isReplay ? nil : Self.arm(of: request, snapshot.manifest.experiment)
         variant = request.variant ?? arm?.name
         placement = try (request.placement ?? arm?.placement).map { name throws(Problem) in
             try snapshot.placement(name)

@@ -46,10 +46,13 @@ struct ResolvedRequest {
     }
 
     /// Resolves `request`; `now` is the server's clock, for requests that do not say.
-    init(_ request: RecommendRequest, _ snapshot: Snapshot, now: Double) throws(Problem) {
+    /// - Parameter isReplay: of a golden, which takes part in no experiment.
+    init(
+        _ request: RecommendRequest, _ snapshot: Snapshot, now: Double, isReplay: Bool = false
+    ) throws(Problem) {
         let catalog = snapshot.catalog
         let actions = snapshot.manifest.sequence?.actions ?? []
-        profile = try RequestProfile(request, snapshot)
+        profile = try RequestProfile(request, snapshot, isReplay: isReplay)
         query = Query(now: request.now ?? now, contextFeatures: request.contextFeatures)
         fields = request.fields.filter { catalog.hasAttribute($0) }
         try Self.check(request, snapshot)

@@ -74,7 +74,9 @@ struct StageCosts {
         guard remaining > 0 else { return .popular }
         let base = retrieve.estimate(1) + tail.estimate(1)
         let rank = rank.estimate(ranked)
-        let needs = [base + prefill.estimate(events) + sequence.estimate(sequenced) + rank, base + rank, base]
+        let needs = [
+            base + prefill.estimate(events) + sequence.estimate(sequenced) + rank, base + rank, base,
+        ]
         // A rung whose stage this request has no use for neither counts for it nor learns from it.
         let own = StagePlan.rungs.filter { rung in
             switch rung {

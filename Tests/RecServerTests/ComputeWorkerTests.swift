@@ -75,7 +75,8 @@ import Threading
             #expect(kinds[1] == .string("urn:recserver:problem:malformed-json"))
             #expect(answers[0]["model"] == .string("default") && answers[0]["line"] == nil)
         }
-        #expect(service.metrics.batchLinesAnswered.value == 4 && service.metrics.batchLinesRefused.value == 10)
+        #expect(
+            service.metrics.batchLinesAnswered.value == 4 && service.metrics.batchLinesRefused.value == 10)
     }
 
     @Test func `a line gets what it gets alone`() throws {
@@ -89,7 +90,8 @@ import Threading
 
     @Test func `a batch has a largest size and may be empty`() throws {
         let ndjson = "application/x-ndjson"
-        #expect(try post(Array(repeating: "{}", count: 8).joined(separator: "\n"), type: ndjson).status == 200)
+        #expect(
+            try post(Array(repeating: "{}", count: 8).joined(separator: "\n"), type: ndjson).status == 200)
         let many = try post(Array(repeating: "{}", count: 9).joined(separator: "\n"), type: ndjson)
         #expect(many.status == 400)
         let none = try post("", type: ndjson)
@@ -145,7 +147,9 @@ import Threading
         #expect(RequestHeaders.preference("handling", in: list) == value)
     }
 
-    @Test(arguments: ["", "respond-async", "x=handling", "handlingx=lenient", "\"handling=lenient\"", "\"\\", "="])
+    @Test(arguments: [
+        "", "respond-async", "x=handling", "handlingx=lenient", "\"handling=lenient\"", "\"\\", "=",
+    ])
     func `what is not a preference is none`(list: String) {
         #expect(RequestHeaders.preference("handling", in: list) == nil)
     }
