@@ -48,14 +48,6 @@ public enum Digest {
         return hex(digest)
     }
 
-    /// Whether a byte is one of a digest's text.
-    static func isHexadecimal(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"): true
-        default: false
-        }
-    }
-
     /// Two lower-case hexadecimal digits a byte.
     static func hex(_ bytes: [UInt8]) -> String {
         var text = ""

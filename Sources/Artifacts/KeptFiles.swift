@@ -23,7 +23,7 @@ public enum KeptFiles {
                 unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
             }
             guard name.hasSuffix(suffix), name.utf8.count == 64 + suffix.utf8.count,
-                name.utf8.prefix(64).allSatisfy({ Digest.isHexadecimal($0) })
+                name.utf8.prefix(64).allSatisfy({ ManifestDecoder.isHexadecimal($0) })
             else { continue }
             var status = stat()
             // SAFETY: `status` is alive during the call.

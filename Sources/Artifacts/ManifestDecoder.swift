@@ -73,7 +73,7 @@ struct ManifestDecoder {
     {
         guard try reader.choice("kind", [("full", false), ("delta", true)]) else { return nil }
         let base = try reader.string("base_sha256", bytes: 64...64)
-        guard base.utf8.allSatisfy(Digest.isHexadecimal) else {
+        guard base.utf8.allSatisfy(isHexadecimal) else {
             throw JSONSchemaError(
                 .outOfRange, reader.pointer(to: "base_sha256"), "expected 64 lower-case hexadecimal digits")
         }
@@ -87,6 +87,14 @@ struct ManifestDecoder {
             }
         }
         return DeltaConfiguration(base: base, removed: removed.sorted())
+    }
+
+    /// Whether a byte is one of a digest's text.
+    static func isHexadecimal(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"): true
+        default: false
+        }
     }
 
     /// What one section says about another.

@@ -53,8 +53,8 @@ public final class SequencePrefix {
         count = 0
     }
 
-    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only, and `lastRow`,
-    /// [1, D], is what the last of them came to, if that is known.
+    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only, and
+    /// `lastRow`, [1, D], is what the last of them came to, if that is known.
     ///
     /// Traps when there are fewer rows in `shared`, or more than N.
     public func adopt(_ shared: some Collection<KeyValueBlock>, rows: Int, lastRow: Matrix? = nil) {

@@ -83,7 +83,8 @@ struct AdminHandler: Sendable {
         let isBegun = loads.begin(order) { [self] result in
             guard waits else { return }
             if case .refused(let refusal) = result {
-                let kind: Problem.Kind = refusal.reason == .registry ? .conflict : .bundleRefused
+                let kind: Problem.Kind =
+                    [.registry, .space].contains(refusal.reason) ? .conflict : .bundleRefused
                 let problem = Problem(kind, refusal.detail)
                 exchange.respond(service.response(for: problem, requestID: requestID))
             } else {
@@ -97,11 +98,13 @@ struct AdminHandler: Sendable {
     /// Most users that one request may ask to be warmed.
     private static let warmMaximum = 10_000
 
-    /// Begins to encode users' stored histories: 202 at once, or with `?wait=true` the answer when it has ended.
+    /// Begins to encode users' stored histories: 202 at once, or with `?wait=true` the answer when it has
+    /// ended.
     private func warm(_ request: HTTPRequest, _ requestID: String, _ exchange: Exchange) throws(Problem) {
         let users = try decode(request) { reader throws(JSONSchemaError) in
             var users: [String] = []
-            let list = try reader.required("users", try reader.optionalArray("users", maximum: Self.warmMaximum))
+            let list = try reader.required(
+                "users", try reader.optionalArray("users", maximum: Self.warmMaximum))
             for (index, value) in list.enumerated() {
                 users.append(
                     try JSONObjectReader.string(

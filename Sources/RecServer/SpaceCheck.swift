@@ -14,6 +14,9 @@ struct SpaceCheck {
     /// Shared items that are compared.
     static let sampleMaximum = 1000
 
+    /// The `tensor` of its refusals.
+    static let subject = "/space_version"
+
     /// Shared items compared.
     let count: Int
     /// Their mean cosine.
@@ -49,7 +52,7 @@ struct SpaceCheck {
         guard new.manifest.spaceVersion == other.manifest.spaceVersion else { return nil }
         func refuse(_ expected: String, _ found: String) -> BundleError {
             BundleError(
-                file: "manifest.json", tensor: "/space_version",
+                file: "manifest.json", tensor: Self.subject,
                 expected: "the space \(new.manifest.spaceVersion) of \(other.manifest.modelVersion): "
                     + expected,
                 found: found)

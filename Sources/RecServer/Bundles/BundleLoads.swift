@@ -46,7 +46,7 @@ final class BundleLoads: Sendable {
     struct Refusal: Error, Sendable {
         /// For metrics and callers, of a fixed set.
         enum Reason: String, CaseIterable, Sendable {
-            case unreadable, digest, manifest, tensors, index, goldens, warmup, memory, registry, other
+            case unreadable, digest, manifest, tensors, index, goldens, warmup, space, memory, registry, other
         }
         let reason: Reason
         let detail: String
@@ -82,19 +82,11 @@ final class BundleLoads: Sendable {
     private let configuration: Configuration
     private let threads: Int
     private let memory: MemoryCheck
-    private let willPublish: @Sendable (_ new: LoadedBundle, _ old: LoadedBundle?) -> Void
     private var registry: BundleRegistry { service.registry }
 
-    /// - Parameters:
-    ///   - threads: compute threads, each of which needs its pipeline of a version.
-    ///   - willPublish: may prepare a verified, warm version for the traffic of the one that it replaces; on
-    ///     the loading thread.
-    init(
-        _ service: RecommendService, _ configuration: Configuration, threads: Int,
-        willPublish: @escaping @Sendable (_ new: LoadedBundle, _ old: LoadedBundle?) -> Void = { _, _ in }
-    ) throws(ThreadingError) {
+    /// - Parameter threads: compute threads, each of which needs its pipeline of a version.
+    init(_ service: RecommendService, _ configuration: Configuration, threads: Int) throws(ThreadingError) {
         self.service = service
-        self.willPublish = willPublish
         self.configuration = configuration
         self.threads = threads
         memory = MemoryCheck(headroom: configuration.integer("memory_headroom"), limits: MemoryLimits())
@@ -218,7 +210,6 @@ final class BundleLoads: Sendable {
                 throw BundleError(file: "manifest.json", expected: "sha256 \(expected)", found: digest)
             }
             let bundle = try registry.version(digest: digest) ?? load(path)
-            willPublish(bundle, registry.assignment(order.label)?.bundle)
             let isNew = try registry.publish(
                 bundle, as: order.label, share: order.share, pinned: order.isPinned)
             return isNew ? .published(bundle) : .unchanged(bundle)
@@ -252,6 +243,9 @@ final class BundleLoads: Sendable {
         }
         let bundle = try loader.loadBundle(
             path, threads: threads, metrics: service.metrics, historyBudget: registry.historyBudget)
+        for version in registry.versions {
+            try SpaceCheck.verify(new: bundle.snapshot, against: version.snapshot)
+        }
         warmHistories(bundle)
         return bundle
     }
@@ -303,6 +297,7 @@ extension BundleLoads.Refusal {
     private static func reason(_ error: BundleError) -> Reason {
         if error.expected.hasPrefix("a readable") { return .unreadable }
         if error.expected.hasPrefix("sha256") { return .digest }
+        if error.tensor == SpaceCheck.subject { return .space }
         switch error.file {
         case MemoryCheck.subject: return .memory
         case Golden.file: return .goldens
