@@ -8,9 +8,18 @@ struct Job: Sendable {
     let request: HTTPRequest
     let match: Router.Match
     let requestID: String
+    /// The caller's trace, for logs.
+    let trace: TraceContext?
     let exchange: Exchange
     /// Monotonic nanoseconds when the loop offered it.
     let queuedAt: UInt64
+
+    /// What every log line about the request says.
+    var metadata: Logger.Metadata {
+        var metadata: Logger.Metadata = ["request_id": "\(requestID)"]
+        if let trace { metadata["trace_id"] = "\(trace.traceID)" }
+        return metadata
+    }
 }
 
 /// The compute threads behind their bounded queue.
@@ -72,11 +81,15 @@ struct ComputeWorker {
         do throws(Problem) {
             response = try respond(to: job, &clock, &copies)
         } catch {
-            note(error, job.requestID)
+            note(error, job)
             response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
         }
         service.finish(
             job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
+        service.logger.debug(
+            "answered",
+            metadata: job.metadata.merging(
+                ["status": "\(response.status)", "timing": "\(clock.header)"], uniquingKeysWith: { $1 }))
         for copy in copies { shadow.offer(copy) }
     }
 
@@ -91,12 +104,12 @@ struct ComputeWorker {
     }
 
     /// Counts and logs what a problem's answer does not say.
-    func note(_ problem: Problem, _ requestID: String) {
+    func note(_ problem: Problem, _ job: Job) {
         if problem.kind == .deadline { service.metrics.deadlinesMissed.add() }
         if problem.kind == .internalError {
-            service.logger.error(
-                "request failed",
-                metadata: ["request_id": "\(requestID)", "detail": "\(problem.detail ?? "")"])
+            var metadata = job.metadata
+            metadata["detail"] = "\(problem.detail ?? "")"
+            service.logger.error("request failed", metadata: metadata)
         }
     }
 }

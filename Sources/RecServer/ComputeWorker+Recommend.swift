@@ -80,7 +80,7 @@ extension ComputeWorker {
                     Array(line), headers, job.requestID, receivedAt: start, &lineClock, &copies)
                 service.metrics.batchLinesAnswered.add()
             } catch {
-                note(error, job.requestID)
+                note(error, job)
                 service.metrics.batchLinesRefused.add()
                 body += error.encoded(requestID: job.requestID, line: index + 1)
             }

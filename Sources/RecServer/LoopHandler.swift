@@ -27,7 +27,8 @@ struct LoopHandler: Sendable {
             case .recommend, .similar:
                 try admit(
                     Job(
-                        request: request, match: match, requestID: requestID, exchange: exchange,
+                        request: request, match: match, requestID: requestID,
+                        trace: TraceContext(request.headers.first("traceparent")), exchange: exchange,
                         queuedAt: MonotonicClock.nanoseconds))
                 return
             case .livez: response = text("ok\n", requestID)

@@ -49,9 +49,11 @@ final class Server {
             _ = parts.loads.stop()
             service.reaper.stop()
             return 1
-        case .ended:
-            logger.info("ready")
+        case .ended(let summary):
+            logger.info("ready", metadata: ["sha256": "\(summary.digest ?? "")"])
             try waitForEnd(parts.loads)
+            return drain(parts)
+        case .endedBySignal:
             return drain(parts)
         case .interrupted:
             logger.info("stopped while loading")
@@ -73,6 +75,8 @@ final class Server {
     /// How the first load ended.
     private enum FirstLoad: Sendable {
         case ended(BundleLoads.Summary)
+        /// It serves, and is to stop at once.
+        case endedBySignal
         case interrupted
     }
 
@@ -87,7 +91,8 @@ final class Server {
             if let summary = outcome.withLock({ $0 }) { return .ended(summary) }
             // 10 ms: a small bundle loads in less than a person notices.
             switch try Signals.wait(within: .milliseconds(10)) {
-            case .terminate, .interrupt: return .interrupted
+            // The load may have published since this thread looked.
+            case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
             case .hangUp: loads.reload()
             case nil: continue
             }

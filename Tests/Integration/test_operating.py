@@ -56,6 +56,20 @@ class Monitoring(harness.Case):
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
+class Logs(harness.Case):
+    def test_lines_about_a_request_carry_its_id_and_its_trace(self) -> None:
+        daemon = self.start("--log-level", "debug")
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        daemon.post({"n": 1}, X_Request_Id="mine-1", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+        daemon.post({"n": 1}, X_Request_Id="mine-2", traceparent=f"00-{trace}-0-01")
+        daemon.stop(self)
+        log = Path(daemon.log.name).read_text()
+        lines = {line["request_id"]: line for line in map(json.loads, log.splitlines()) if "request_id" in line}
+        self.assertEqual(lines["mine-1"]["trace_id"], trace)
+        self.assertEqual(lines["mine-1"]["status"], "200")
+        self.assertNotIn("trace_id", lines["mine-2"])
+
+
 class Files(harness.Case):
     def test_example_settings_start_a_daemon(self) -> None:
         daemon = self.start(

@@ -32,7 +32,7 @@ import Threading
             body: Array(body.utf8), receivedAt: now)
         worker.answer(
             Job(
-                request: request, match: .recommend, requestID: "r1",
+                request: request, match: .recommend, requestID: "r1", trace: nil,
                 exchange: Exchange { response in answer.withLock { $0 = response } }, queuedAt: now))
         return try #require(answer.withLock { $0 })
     }

@@ -50,8 +50,17 @@ struct SmallBundle {
         }
     }
 
-    init(towerLayers: Int = 1, seed: UInt64 = 1) {
+    init(
+        towerLayers: Int = 1, seed: UInt64 = 1, layers: Int = 1, maxEvents: Int = 16, hasTimeBias: Bool = true
+    ) {
         manifest = Self.manifestText(towerLayers: towerLayers)
+            .replacing(
+                "\"layers\":1,\"heads\":1,\"max_events\":16",
+                with:
+                    "\"layers\":\(layers),\"heads\":1,\"max_events\":\(maxEvents)"
+            )
+            .replacing("\"normalizer\":20", with: "\"normalizer\":\(maxEvents + 4)")
+            .replacing("\"time_bias\":true", with: "\"time_bias\":\(hasTimeBias)")
         var random = SeededRandom(seed)
         addItems(&random)
         addUsers()
@@ -60,7 +69,7 @@ struct SmallBundle {
             matrix("tower.user.0.weight", [8, 20], &random)
             matrix("tower.user.0.bias", [8], &random)
         }
-        addSequence(&random)
+        addSequence(&random, layers: layers, maxEvents: maxEvents, hasTimeBias: hasTimeBias)
         // 3 genres, 2 year, 2 price, 2 device, 1 + 1 + 1 + 8 stages, 1 popularity.
         let width = 21
         matrix("ranker.cross.0.weight", [width, width], &random)
@@ -124,16 +133,21 @@ struct SmallBundle {
         matrix("feature.genres.weight", [4, 3], &random)
     }
 
-    private mutating func addSequence(_ random: inout SeededRandom) {
+    private mutating func addSequence(
+        _ random: inout SeededRandom, layers: Int, maxEvents: Int, hasTimeBias: Bool
+    ) {
         let d = Self.dimension
         matrix("sequence.item_embedding.weight", [Self.items, d], &random)
         matrix("sequence.action_embedding.weight", [4, d], &random)
-        matrix("sequence.position_embedding.weight", [17, d], &random)
-        matrix("sequence.layers.0.uvqk.weight", [16, d], &random)
-        matrix("sequence.layers.0.output.weight", [d, 4], &random)
-        matrix("sequence.layers.0.output.bias", [d], &random)
-        matrix("sequence.layers.0.position_bias", [39], &random)
-        matrix("sequence.layers.0.time_bias", [129], &random)
+        matrix("sequence.position_embedding.weight", [maxEvents + 1, d], &random)
+        for layer in 0..<layers {
+            let name = "sequence.layers.\(layer)."
+            matrix(name + "uvqk.weight", [16, d], &random)
+            matrix(name + "output.weight", [d, 4], &random)
+            matrix(name + "output.bias", [d], &random)
+            matrix(name + "position_bias", [2 * (maxEvents + 4) - 1], &random)
+            if hasTimeBias { matrix(name + "time_bias", [129], &random) }
+        }
         matrix("sequence.target.norm.weight", [d], &random)
         matrix("sequence.target.norm.bias", [d], &random)
         matrix("sequence.target.weight", [1, d], &random)

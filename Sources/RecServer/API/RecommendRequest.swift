@@ -68,6 +68,9 @@ struct RecommendRequest {
     var mayDegrade = true
     var explain = false
 
+    /// A request that says nothing.
+    init() {}
+
     /// Decodes a body; an empty one is `{}`.
     /// - Parameter isLenient: ignores fields that no request has.
     init(body: [UInt8], isLenient: Bool = false) throws(Problem) {
