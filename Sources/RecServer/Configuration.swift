@@ -63,8 +63,7 @@ struct Configuration: Equatable, Sendable {
         Tunable(
             name: "history_cache_bytes",
             domain: .integer(default: 1_073_741_824, range: 0...4_398_046_511_104, unit: "bytes"),
-            why:
-                "for users' histories as the sequence model encodes them, kept across requests; 0 keeps none"),
+            why: "for users' histories as the model encodes them, kept across requests; 0 keeps none"),
         Tunable(
             name: "prewarm_users", domain: .integer(default: 1000, range: 0...100_000, unit: "users"),
             why: "users seen last whose histories a new version encodes before it serves"),

@@ -36,6 +36,7 @@ def changed(name: str) -> Path:
         save_file(tensors, path)
 
     def edit(manifest: dict) -> None:
+        manifest.pop("placements")  # They name studios.
         manifest["model_version"] = name
         manifest["items"]["attributes"] = [a for a in manifest["items"]["attributes"] if a["name"] != "studio"]
         manifest["features"] = [
