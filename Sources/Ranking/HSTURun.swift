@@ -55,10 +55,11 @@ final class HSTURun: SequenceRun {
         }
     }
 
-    /// Takes the block `range` through layer `l`: keys and values of all, the outputs of `read`, which lies at
-    /// its end.
-    private func advance(_ range: Range<Int>, reading read: Range<Int>, _ sequence: KeyValueSequence, _ l: Int)
-    {
+    /// Takes the block `range` through layer `l`: keys and values of all, and the outputs of `read`, which lies
+    /// at its end.
+    private func advance(
+        _ range: Range<Int>, reading read: Range<Int>, _ sequence: KeyValueSequence, _ l: Int
+    ) {
         let layer = model.layers[l]
         let rows = read.lowerBound - range.lowerBound..<read.upperBound - range.lowerBound
         normalize(rows: 0..<range.count)
@@ -238,7 +239,8 @@ final class HSTURun: SequenceRun {
     /// Some columns of `uqvk` = SiLU(W LN(x) + b).
     private func project(_ projection: HSTUModel.Projection, _ rows: Range<Int>, columns: Range<Int>) {
         let target = uqvk.view(rows: rows, columns: columns)
-        linear(normed.view(rows: rows).reading, weight: projection.weight, bias: projection.bias, into: target)
+        linear(
+            normed.view(rows: rows).reading, weight: projection.weight, bias: projection.bias, into: target)
         Activation.silu.apply(to: target)
     }
 

@@ -43,7 +43,8 @@ public final class HistoryCache: Sendable {
     }
 
     init(
-        _ dependence: RowDependence, dimension: Int, needsLastRow: Bool = true, layout: KeyValueLayout, limit: Int,
+        _ dependence: RowDependence, dimension: Int, needsLastRow: Bool = true, layout: KeyValueLayout,
+        limit: Int,
         counters: HistoryCacheCounters = HistoryCacheCounters(),
         fingerprint: HistoryFingerprint = .random()
     ) {

@@ -55,8 +55,8 @@ public final class SequencePrefix {
         count = 0
     }
 
-    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only, and `lastRow`,
-    /// [1, D], is what the last of them came to, if that is known.
+    /// Begins with `rows` rows that were computed before; `shared`, their blocks, are read only, and
+    /// `lastRow`, [1, D], is what the last of them came to, if that is known.
     ///
     /// Traps when there are fewer rows in `shared`, or more than N.
     public func adopt(_ shared: some Collection<KeyValueBlock>, rows: Int, lastRow: Matrix? = nil) {
@@ -93,7 +93,8 @@ public final class SequencePrefix {
             let added = outputs.rows(reused..<window.count, of: window.count)
             // Together with those before them, unless some in between are missing.
             let isJoined = !added.isEmpty && computed.upperBound >= added.lowerBound
-            computed = (isJoined ? min(computed.lowerBound, added.lowerBound) : added.lowerBound)..<window.count
+            let first = isJoined ? min(computed.lowerBound, added.lowerBound) : added.lowerBound
+            computed = first..<window.count
         } else {
             computed = min(computed.lowerBound, window.count)..<min(computed.upperBound, window.count)
         }

@@ -151,7 +151,8 @@ import Testing
     }
 
     @Test(arguments: 0..<24)
-    func `rows that nobody reads after the last layer are left out, and nothing else changes`(_ seed: Int) throws
+    func `rows that nobody reads after the last layer are left out, and nothing else changes`(_ seed: Int)
+        throws
     {
         var random = SeededRandom(UInt64(900 + seed))
         let c = try Case(seed, &random)
