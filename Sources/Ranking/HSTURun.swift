@@ -55,8 +55,8 @@ final class HSTURun: SequenceRun {
         }
     }
 
-    /// Takes the block `range` through layer `l`: keys and values of all, and the outputs of `read`, which lies
-    /// at its end.
+    /// Takes the block `range` through layer `l`: keys and values of all rows, and the outputs of `read`, the
+    /// rows at its end.
     private func advance(
         _ range: Range<Int>, reading read: Range<Int>, _ sequence: KeyValueSequence, _ l: Int
     ) {
@@ -183,10 +183,13 @@ final class HSTURun: SequenceRun {
         guard let actions = model.actions else { return }
         let root = Float(model.dimension).squareRoot()
         let x = x.view
+        // What all have in common, in a row that is free as yet.
+        let common = normed.view
+        common.copyRow(0, from: model.positions.view, row: position)
+        common.addRow(0, from: actions.view, row: actions.rows - 1)
         for i in range {
             let row = i - range.lowerBound
-            x.copyRow(row, from: model.positions.view, row: position)
-            x.addRow(row, from: actions.view, row: actions.rows - 1)
+            x.copyRow(row, from: common.reading, row: 0)
             x.addRow(row, factor: root, from: model.items.view, row: rows[rows.startIndex + i])
         }
     }
