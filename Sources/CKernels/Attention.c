@@ -12,7 +12,7 @@ typedef int32_t i16 __attribute__((vector_size(64), aligned(4), may_alias));
 
 // 8 blocks of heads 32 wide: 16 KiB of keys, 16 KiB of values, 6 KiB of weights.
 // 24 sums of a tile at most: with 2 vectors of the other side and a broadcast they fit 32 registers.
-enum { LANES = 16, CHUNK = 8, SUMS = 24, GROUP = 32, GROUPS = 4 };
+enum { LANES = 16, CHUNK = 8, SUMS = 24, GROUP = 64, GROUPS = 2 };
 
 // Vectors are arguments of inlined functions only: no calling convention is involved.
 #pragma clang diagnostic ignored "-Wpsabi"
@@ -69,6 +69,8 @@ enum { avx512_ROWS = 12, avx512_VECTORS = 2 };
 #else
 #define CHOOSE(call) portable_##call;
 #endif
+
+void CKernels_silu(float *y, size_t n) { CHOOSE(silu_row(y, n)) }
 
 void CKernels_silu_attend(const struct CKernels_blocks *blocks, const struct CKernels_queries *queries,
                           const struct CKernels_bias *bias, const struct CKernels_own *own, float scale, float *output,

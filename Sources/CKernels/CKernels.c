@@ -9,7 +9,6 @@ struct table {
     void (*scale)(float, float *, size_t);
     void (*add)(const float *, float *, size_t);
     void (*relu)(float *, size_t);
-    void (*silu)(float *, size_t);
     void (*sigmoid)(float *, size_t);
     void (*tanh)(float *, size_t);
     float (*softmax)(float *, size_t, float, float);
@@ -86,7 +85,6 @@ void CKernels_axpy(float a, const float *x, float *y, size_t n) { use->axpy(a, x
 void CKernels_scale(float a, float *y, size_t n) { use->scale(a, y, n); }
 void CKernels_add(const float *x, float *y, size_t n) { use->add(x, y, n); }
 void CKernels_relu(float *y, size_t n) { use->relu(y, n); }
-void CKernels_silu(float *y, size_t n) { use->silu(y, n); }
 void CKernels_sigmoid(float *y, size_t n) { use->sigmoid(y, n); }
 void CKernels_tanh(float *y, size_t n) { use->tanh(y, n); }
 float CKernels_softmax(float *s, size_t n, float extra, float extra_count) { return use->softmax(s, n, extra, extra_count); }

@@ -7,12 +7,19 @@ internal import Kernels
 final class HSTUModel: Sendable {
     /// One layer; D model, h heads, dqk and dv per head.
     struct Layer: Sendable {
-        let uvqk: PackedMatrix  // [2h·dv + 2h·dqk, D]: u, v, q, k, heads outer
-        let uvqkBias: Matrix?  // [1, 2h·dv + 2h·dqk]
+        /// What a row needs for its own output, [h·dv + h·dqk, D]: u, q, heads outer.
+        let own: Projection
+        /// What later rows and candidates need of it, [h·dv + h·dqk, D]: v, k, heads outer.
+        let kept: Projection
         let output: PackedMatrix  // [D, h·dv]
         let outputBias: Matrix  // [1, D]
         let positionBias: Matrix?  // [1, 2n − 1]
         let timeBias: Matrix?  // [1, 129]
+    }
+    /// A linear map and its bias.
+    struct Projection: Sendable {
+        let weight: PackedMatrix
+        let bias: Matrix?  // [1, outputs]
     }
     /// The ranking head.
     struct TargetHead: Sendable {
@@ -47,13 +54,13 @@ final class HSTUModel: Sendable {
     init(
         _ configuration: SequenceConfiguration, itemCount: Int, tensors: BundleTensors, tables: SharedTables
     ) throws(BundleError) {
-        guard case .hstu(let qk, let v, let n, let hasPosition, let hasTime) = configuration.family else {
+        guard case .hstu(let qk, let dv, let n, let hasPosition, let hasTime) = configuration.family else {
             preconditionFailure("not an HSTU configuration")
         }
         dimension = configuration.dimension
         heads = configuration.heads
         keyDimension = qk
-        valueDimension = v
+        valueDimension = dv
         normalizer = n
         maxEvents = configuration.maxEvents
         items = try tables.matrix(
@@ -72,18 +79,25 @@ final class HSTUModel: Sendable {
         }
         positions = try tensors.matrix(
             "sequence.position_embedding.weight", minimumRows: maxEvents + 1, columns: dimension)
+        let (keyWidth, valueWidth) = (heads * qk, heads * dv)
+        // The bundle's order of the outputs: u, v, q, k.
+        let u = 0..<valueWidth
+        let v = valueWidth..<2 * valueWidth
+        let q = 2 * valueWidth..<2 * valueWidth + keyWidth
+        let k = q.upperBound..<q.upperBound + keyWidth
         var layers: [Layer] = []
         for l in 0..<configuration.layers {
             let prefix = "sequence.layers.\(l)."
-            let width = 2 * heads * (qk + v)
-            let bias = prefix + "uvqk.bias"
+            let width = 2 * (valueWidth + keyWidth)
+            let weight = try tensors.matrix(prefix + "uvqk.weight", rows: width, columns: dimension)
+            let biasName = prefix + "uvqk.bias"
+            let bias = tensors.contains(biasName) ? try tensors.vector(biasName, count: width) : nil
             layers.append(
                 Layer(
-                    uvqk: PackedMatrix(
-                        try tensors.matrix(prefix + "uvqk.weight", rows: width, columns: dimension)),
-                    uvqkBias: tensors.contains(bias) ? try tensors.vector(bias, count: width) : nil,
+                    own: Self.projection(weight, bias, of: [u, q]),
+                    kept: Self.projection(weight, bias, of: [v, k]),
                     output: PackedMatrix(
-                        try tensors.matrix(prefix + "output.weight", rows: dimension, columns: heads * v)),
+                        try tensors.matrix(prefix + "output.weight", rows: dimension, columns: valueWidth)),
                     outputBias: try tensors.vector(prefix + "output.bias", count: dimension),
                     positionBias: hasPosition
                         ? try tensors.vector(prefix + "position_bias", count: 2 * n - 1) : nil,
@@ -98,5 +112,18 @@ final class HSTUModel: Sendable {
                 normBias: try tensors.vector("sequence.target.norm.bias", count: dimension),
                 weight: try tensors.matrix("sequence.target.weight", rows: 1, columns: dimension),
                 bias: try tensors.vector("sequence.target.bias", count: 1)[0, 0]) : nil
+    }
+    /// The part of a projection that gives `outputs`, one range after the other.
+    private static func projection(_ weight: Matrix, _ bias: Matrix?, of outputs: [Range<Int>]) -> Projection
+    {
+        let rows = outputs.flatMap(Array.init)
+        let part = Matrix(
+            rows: rows.count, columns: weight.columns,
+            values: rows.flatMap { weight.view(rows: $0..<$0 + 1).copy() })
+        return Projection(
+            weight: PackedMatrix(part),
+            bias: bias.map { bias in
+                Matrix(rows: 1, columns: rows.count, values: rows.map { bias[0, $0] })
+            })
     }
 }

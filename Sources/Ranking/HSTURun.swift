@@ -12,7 +12,7 @@ final class HSTURun: SequenceRun {
     private let microbatch: Int
     private let x: MutableMatrix  // [rows, D]
     private let normed: MutableMatrix  // [rows, D]
-    private let uvqk: MutableMatrix  // [rows, 2h·dv + 2h·dqk]
+    private let uqvk: MutableMatrix  // [rows, 2h·dv + 2h·dqk]: u, q, v, k
     private let attended: MutableMatrix  // [rows, h·dv]
     private let bias: MutableMatrix  // [rows, N + 1]: position plus time, of the layer at hand
     private var buckets: [UInt8]  // [blockRows, N + 1]
@@ -25,7 +25,7 @@ final class HSTURun: SequenceRun {
         let rows = max(blockRows, microbatch)
         x = MutableMatrix(rows: rows, columns: model.dimension)
         normed = MutableMatrix(rows: rows, columns: model.dimension)
-        uvqk = MutableMatrix(rows: rows, columns: 2 * (model.valueWidth + model.keyWidth))
+        uqvk = MutableMatrix(rows: rows, columns: 2 * (model.valueWidth + model.keyWidth))
         attended = MutableMatrix(rows: rows, columns: model.valueWidth)
         bias = MutableMatrix(rows: rows, columns: wide)
         buckets = [UInt8](repeating: 0, count: blockRows * wide)
@@ -33,24 +33,43 @@ final class HSTURun: SequenceRun {
 
     // MARK: History
 
-    func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix) {
+    func prefill(
+        _ window: HistoryWindow, now: Double, reusing reused: Int, outputs: RowOutputs,
+        into prefix: SequencePrefix
+    ) {
         var first = reused
         while first < window.count {
             let last = min(first + blockRows, window.count)
             embed(window, first..<last)
             if model.hasTimeBias { classify(window.times, now: now, first..<last) }
             for l in 0..<model.layers.count {
-                let layer = model.layers[l]
-                project(layer, rows: last - first)
-                store(first..<last, prefix.sequence, l)
-                makeBias(layer, first..<last)
-                attend(layer, first..<last, prefix.sequence, l)
-                finish(layer, rows: last - first)
+                // Of the last layer, others see the keys and values only.
+                let isLast = l == model.layers.count - 1
+                let read = isLast ? outputs.rows(first..<last, of: window.count) : first..<last
+                advance(first..<last, reading: read, prefix.sequence, l)
+                guard isLast else { continue }
+                let target = prefix.outputs.view
+                for row in read { target.copyRow(row, from: x.view.reading, row: row - first) }
             }
-            let outputs = prefix.outputs.view
-            for row in first..<last { outputs.copyRow(row, from: x.view.reading, row: row - first) }
             first = last
         }
+    }
+
+    /// Takes the block `range` through layer `l`: keys and values of all rows, and the outputs of `read`, the
+    /// rows at its end.
+    private func advance(
+        _ range: Range<Int>, reading read: Range<Int>, _ sequence: KeyValueSequence, _ l: Int
+    ) {
+        let layer = model.layers[l]
+        let rows = read.lowerBound - range.lowerBound..<read.upperBound - range.lowerBound
+        normalize(rows: 0..<range.count)
+        project(layer.kept, 0..<range.count, columns: ownWidth..<2 * ownWidth)
+        store(range, sequence, l)
+        guard !read.isEmpty else { return }
+        project(layer.own, rows, columns: 0..<ownWidth)
+        for i in read { writeBias(layer, row: i - range.lowerBound, count: i + 1, position: i) }
+        attend(layer, rows, from: read.lowerBound, sequence, l)
+        finish(layer, rows: rows)
     }
 
     /// x = √D·E[item] + A[action] + P[i].
@@ -87,18 +106,13 @@ final class HSTURun: SequenceRun {
             let columns = columns(head)
             sequence.store(
                 layer: l, head: head, at: range.lowerBound,
-                keys: uvqk.view(rows: rows, columns: columns.key).reading,
-                values: uvqk.view(rows: rows, columns: columns.value).reading)
+                keys: uqvk.view(rows: rows, columns: columns.key).reading,
+                values: uqvk.view(rows: rows, columns: columns.value).reading)
         }
     }
 
-    /// Position plus time bias of each row, shared by all heads. Without times the position bias is read in
-    /// place.
-    private func makeBias(_ layer: HSTUModel.Layer, _ range: Range<Int>) {
-        for i in range { writeBias(layer, row: i - range.lowerBound, count: i + 1, position: i) }
-    }
-
-    /// Row `row` of `bias` for a token at `position` that sees `count` tokens, itself last.
+    /// Row `row` of `bias`, shared by all heads, for a token at `position` that sees `count` tokens, itself
+    /// last. Without times the position bias is read in place.
     private func writeBias(_ layer: HSTUModel.Layer, row: Int, count: Int, position: Int) {
         guard let table = layer.timeBias else { return }
         let base = row * (model.maxEvents + 1)
@@ -108,20 +122,19 @@ final class HSTURun: SequenceRun {
     }
 
     private func attend(
-        _ layer: HSTUModel.Layer, _ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int
+        _ layer: HSTUModel.Layer, _ rows: Range<Int>, from event: Int, _ sequence: KeyValueSequence, _ l: Int
     ) {
-        let rows = 0..<range.count
         let bias: AttentionBias? =
             model.hasTimeBias
             ? .own(bias.view(rows: rows).reading)
             : layer.positionBias.map {
-                .sliding($0.view, column: model.normalizer - 1 - range.lowerBound)
+                .sliding($0.view, column: model.normalizer - 1 - event)
             }
         for head in 0..<model.heads {
             let columns = columns(head)
             sequence.siluAttend(
-                layer: l, head: head, queries: uvqk.view(rows: rows, columns: columns.query).reading,
-                seeing: .causal(from: range.lowerBound), bias: bias, scale: 1 / Float(model.normalizer),
+                layer: l, head: head, queries: uqvk.view(rows: rows, columns: columns.query).reading,
+                seeing: .causal(from: event), bias: bias, scale: 1 / Float(model.normalizer),
                 into: attended.view(rows: rows, columns: columns.output))
         }
     }
@@ -145,10 +158,14 @@ final class HSTURun: SequenceRun {
             let last = min(first + microbatch, rows.count)
             embedCandidates(rows, first..<last, position: count)
             for l in 0..<model.layers.count {
-                project(model.layers[l], rows: last - first)
-                writeBias(model.layers[l], row: 0, count: count + 1, position: count)
-                attendCandidates(model.layers[l], rows: 0..<last - first, prefix, l)
-                finish(model.layers[l], rows: last - first)
+                let layer = model.layers[l]
+                let rows = 0..<last - first
+                normalize(rows: rows)
+                project(layer.own, rows, columns: 0..<ownWidth)
+                project(layer.kept, rows, columns: ownWidth..<2 * ownWidth)
+                writeBias(layer, row: 0, count: count + 1, position: count)
+                attendCandidates(layer, rows: rows, prefix, l)
+                finish(layer, rows: rows)
             }
             let normed = normed.view(rows: 0..<last - first)
             layerNorm(
@@ -166,10 +183,13 @@ final class HSTURun: SequenceRun {
         guard let actions = model.actions else { return }
         let root = Float(model.dimension).squareRoot()
         let x = x.view
+        // What all have in common, in a row that is free as yet.
+        let common = normed.view
+        common.copyRow(0, from: model.positions.view, row: position)
+        common.addRow(0, from: actions.view, row: actions.rows - 1)
         for i in range {
             let row = i - range.lowerBound
-            x.copyRow(row, from: model.positions.view, row: position)
-            x.addRow(row, from: actions.view, row: actions.rows - 1)
+            x.copyRow(row, from: common.reading, row: 0)
             x.addRow(row, factor: root, from: model.items.view, row: rows[rows.startIndex + i])
         }
     }
@@ -187,11 +207,11 @@ final class HSTURun: SequenceRun {
         for head in 0..<model.heads {
             let columns = columns(head)
             let own = (
-                keys: uvqk.view(rows: rows, columns: columns.key).reading,
-                values: uvqk.view(rows: rows, columns: columns.value).reading
+                keys: uqvk.view(rows: rows, columns: columns.key).reading,
+                values: uqvk.view(rows: rows, columns: columns.value).reading
             )
             prefix.sequence.siluAttend(
-                layer: l, head: head, queries: uvqk.view(rows: rows, columns: columns.query).reading,
+                layer: l, head: head, queries: uqvk.view(rows: rows, columns: columns.query).reading,
                 seeing: .all(prefix.count), bias: bias, own: own, scale: 1 / Float(model.normalizer),
                 into: attended.view(rows: rows, columns: columns.output))
         }
@@ -199,33 +219,41 @@ final class HSTURun: SequenceRun {
 
     // MARK: Both
 
-    /// Columns of one head: its query, key and value in `uvqk`, and its columns of the output.
+    /// Columns of u and q, and as many of v and k.
+    private var ownWidth: Int { model.valueWidth + model.keyWidth }
+
+    /// Columns of one head: its query, key and value in `uqvk`, and its columns of the output.
     private func columns(
         _ head: Int
     ) -> (query: Range<Int>, key: Range<Int>, value: Range<Int>, output: Range<Int>) {
         let qk = model.keyDimension
         let v = model.valueDimension
-        let query = 2 * model.valueWidth + head * qk
-        let key = query + model.keyWidth
-        let value = model.valueWidth + head * v
+        let query = model.valueWidth + head * qk
+        let key = query + ownWidth
+        let value = ownWidth + head * v
         return (query..<query + qk, key..<key + qk, value..<value + v, head * v..<(head + 1) * v)
     }
 
-    /// uvqk = SiLU(W LN(x) + b).
-    private func project(_ layer: HSTUModel.Layer, rows: Int) {
-        let normed = normed.view(rows: 0..<rows)
-        let uvqk = uvqk.view(rows: 0..<rows)
-        layerNorm(x.view(rows: 0..<rows).reading, epsilon: HSTUModel.normEpsilon, into: normed)
-        linear(normed.reading, weight: layer.uvqk, bias: layer.uvqkBias, into: uvqk)
-        Activation.silu.apply(to: uvqk)
+    private func normalize(rows: Range<Int>) {
+        layerNorm(
+            x.view(rows: rows).reading, epsilon: HSTUModel.normEpsilon, into: normed.view(rows: rows))
+    }
+
+    /// Some columns of `uqvk` = SiLU(W LN(x) + b).
+    private func project(_ projection: HSTUModel.Projection, _ rows: Range<Int>, columns: Range<Int>) {
+        let target = uqvk.view(rows: rows, columns: columns)
+        linear(
+            normed.view(rows: rows).reading, weight: projection.weight, bias: projection.bias, into: target)
+        Activation.silu.apply(to: target)
     }
 
     /// x = W_o (u ∘ LN(o)) + b_o + x.
-    private func finish(_ layer: HSTUModel.Layer, rows: Int) {
-        let x = x.view(rows: 0..<rows)
-        let attended = attended.view(rows: 0..<rows)
+    private func finish(_ layer: HSTUModel.Layer, rows: Range<Int>) {
+        let attended = attended.view(rows: rows)
         layerNorm(attended.reading, epsilon: HSTUModel.normEpsilon, into: attended)
-        attended.multiply(attended.reading, uvqk.view(rows: 0..<rows, columns: 0..<model.valueWidth).reading)
-        linear(attended.reading, weight: layer.output, bias: layer.outputBias, accumulating: true, into: x)
+        attended.multiply(attended.reading, uqvk.view(rows: rows, columns: 0..<model.valueWidth).reading)
+        linear(
+            attended.reading, weight: layer.output, bias: layer.outputBias, accumulating: true,
+            into: x.view(rows: rows))
     }
 }

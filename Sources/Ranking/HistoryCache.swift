@@ -21,6 +21,8 @@ public final class HistoryCache: Sendable {
     public let counters: HistoryCacheCounters
     private let dependence: RowDependence
     private let dimension: Int
+    /// Whether a history is of use only with its newest row after the last layer.
+    private let needsLastRow: Bool
     private let fingerprint: HistoryFingerprint
     private let shards = (0..<shardCount).map { _ in HistoryShard() }
     private let totals = HistoryTotals()
@@ -36,16 +38,19 @@ public final class HistoryCache: Sendable {
         counters: HistoryCacheCounters = HistoryCacheCounters()
     ) {
         self.init(
-            model.rowDependence, dimension: model.dimension, layout: layout, limit: limit, counters: counters)
+            model.rowDependence, dimension: model.dimension, needsLastRow: model.outputsRead == .newest,
+            layout: layout, limit: limit, counters: counters)
     }
 
     init(
-        _ dependence: RowDependence, dimension: Int, layout: KeyValueLayout, limit: Int,
+        _ dependence: RowDependence, dimension: Int, needsLastRow: Bool = true, layout: KeyValueLayout,
+        limit: Int,
         counters: HistoryCacheCounters = HistoryCacheCounters(),
         fingerprint: HistoryFingerprint = .random()
     ) {
         self.dependence = dependence
         self.dimension = dimension
+        self.needsLastRow = needsLastRow
         self.counters = counters
         self.fingerprint = fingerprint
         pool = KeyValuePool(layout, limit: limit)
@@ -137,12 +142,13 @@ public final class HistoryCache: Sendable {
         // The newest row itself is an input of what follows.
         let isWhole = common == window.count && common == chain.events.count
         let lastRow = isWhole && rows == window.count ? chain.lastRow : nil
-        if rows == window.count, lastRow == nil { rows -= 1 }
+        let lacksLastRow = needsLastRow && lastRow == nil
+        if rows == window.count, lacksLastRow { rows -= 1 }
         let isHit = common >= request.base && rows >= request.base - 1
         let outcome: HistoryOutcome = isHit ? .hit : rows > 0 ? .extended : .miss
         return HistoryMatch(
             outcome: outcome, reusedRows: rows, blocks: chain.blocks.prefix(HistoryChain.blocks(rows)),
-            lastRow: lastRow, isWorthStoring: !isHit || isWhole && chain.lastRow == nil)
+            lastRow: lastRow, isWorthStoring: !isHit || needsLastRow && isWhole && chain.lastRow == nil)
     }
 
     // MARK: Storing

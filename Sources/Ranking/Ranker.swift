@@ -114,14 +114,16 @@ public final class Ranker {
     /// Computes what the cache does not have of the history's rows, keys and values, and keeps it there.
     ///
     /// Without a `lookUp` before it, computes all.
+    /// - Parameter keepingRows: whether `historyRows` and `lastRow` will be read whatever the model's heads.
     /// - Returns: the number of events computed; 0 without a sequence model.
     @discardableResult
-    public func prefill() -> Int {
+    public func prefill(keepingRows: Bool = false) -> Int {
         guard let scorer, let prefix, window != nil else { return 0 }
+        let outputs = keepingRows ? .all : scorer.model.outputsRead
         guard let match = lease?.match else {
             window?.fill(history: query.history, offset: query.historyOffset)
             guard let window else { return 0 }
-            scorer.prefill(window, now: query.now, into: prefix)
+            scorer.prefill(window, now: query.now, outputs: outputs, into: prefix)
             return window.count
         }
         guard let window else { return 0 }
@@ -131,7 +133,9 @@ public final class Ranker {
             match.isWorthStoring
             ? KeyValueBlock.count(events: max(0, window.count - query.sessionCount))
                 - match.reusedRows / KeyValueBlock.events : 0
-        scorer.prefill(window, now: query.now, reusing: match.reusedRows, into: prefix) {
+        scorer.prefill(
+            window, now: query.now, reusing: match.reusedRows, outputs: outputs, into: prefix
+        ) {
             room -= 1
             return room < 0 ? nil : self.cache?.takeBlock()
         }
@@ -254,11 +258,12 @@ public final class Ranker {
 
     // MARK: Results, for answers, `explain` and goldens; valid until the next `begin` or `take`
 
-    /// All rows of the history after the last layer, [len, D]; nil without a sequence model, or when some
-    /// came from elsewhere.
+    /// All rows of the history after the last layer, [len, D]; nil without a sequence model, unless `prefill`
+    /// was told to keep them, or when some came from elsewhere.
     public var historyRows: MatrixView? { prefix?.rows }
 
-    /// The newest event's row, [1, D]; nil for an empty history.
+    /// The newest event's row, [1, D]; nil for an empty history, and without a dot head unless `prefill` was
+    /// told to keep rows.
     public var lastRow: MatrixView? { prefix?.lastRow }
 
     /// The dot head's scores without temperature, [m, 1]; nil without the head or before `scoreSequence`.

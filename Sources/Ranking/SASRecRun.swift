@@ -37,22 +37,31 @@ final class SASRecRun: SequenceRun {
         preconditionFailure("SASRec has no target head")
     }
 
-    func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix) {
+    func prefill(
+        _ window: HistoryWindow, now: Double, reusing reused: Int, outputs: RowOutputs,
+        into prefix: SequencePrefix
+    ) {
         let pads = model.attendsPads ? model.maxEvents - window.count : 0
         var first = reused
         while first < window.count {
             let last = min(first + blockRows, window.count)
             embed(window, first..<last)
             for l in 0..<model.blocks.count {
-                project(model.blocks[l], rows: last - first)
+                // Of the last block, others see the keys and values only.
+                let isLast = l == model.blocks.count - 1
+                let read = isLast ? outputs.rows(first..<last, of: window.count) : first..<last
+                let rows = read.lowerBound - first..<read.upperBound - first
+                projectKept(model.blocks[l], rows: 0..<last - first)
                 store(first..<last, prefix.sequence, l)
-                attend(model.blocks[l], first..<last, prefix.sequence, l, pads: pads)
-                feedForward(model.blocks[l], rows: last - first)
+                guard !read.isEmpty else { continue }
+                projectQueries(model.blocks[l], rows: rows)
+                attend(model.blocks[l], rows, from: read.lowerBound, prefix.sequence, l, pads: pads)
+                feedForward(model.blocks[l], rows: rows)
+                guard isLast else { continue }
+                norm(x, model.finalNorm, rows: rows, into: attended)
+                let target = prefix.outputs.view
+                for row in read { target.copyRow(row, from: attended.view.reading, row: row - first) }
             }
-            let final = attended.view(rows: 0..<last - first)
-            norm(x, model.finalNorm, rows: last - first, into: attended)
-            let outputs = prefix.outputs.view
-            for row in first..<last { outputs.copyRow(row, from: final.reading, row: row - first) }
             first = last
         }
     }
@@ -68,44 +77,49 @@ final class SASRecRun: SequenceRun {
     }
 
     private func norm(
-        _ source: MutableMatrix, _ norm: SASRecModel.Norm, rows: Int, into target: MutableMatrix
+        _ source: MutableMatrix, _ norm: SASRecModel.Norm, rows: Range<Int>, into target: MutableMatrix
     ) {
         layerNorm(
-            source.view(rows: 0..<rows).reading, weight: norm.weight, bias: norm.bias,
-            epsilon: SASRecModel.normEpsilon,
-            into: target.view(rows: 0..<rows))
+            source.view(rows: rows).reading, weight: norm.weight, bias: norm.bias,
+            epsilon: SASRecModel.normEpsilon, into: target.view(rows: rows))
     }
 
-    private func copy(_ source: MutableMatrix, to target: MutableMatrix, rows: Int) {
-        for row in 0..<rows { target.view.copyRow(row, from: source.view.reading, row: row) }
+    private func copy(_ source: MutableMatrix, to target: MutableMatrix, rows: Range<Int>) {
+        for row in rows { target.view.copyRow(row, from: source.view.reading, row: row) }
     }
 
-    /// Queries, keys and values, and in `residual` what attention will be added to.
-    private func project(_ block: SASRecModel.Block, rows: Int) {
-        let d = model.dimension
+    /// Keys and values; with `preNorm`, also their input in `attended`.
+    private func projectKept(_ block: SASRecModel.Block, rows: Range<Int>) {
+        let columns = model.dimension..<3 * model.dimension
+        guard model.variant == .preNorm else { return project(block, x, columns, rows) }
+        norm(x, block.attentionNorm, rows: rows, into: attended)
+        project(block, attended, columns, rows)
+    }
+
+    /// After `projectKept`: queries, and in `residual` what attention will be added to.
+    private func projectQueries(_ block: SASRecModel.Block, rows: Range<Int>) {
+        let columns = 0..<model.dimension
         switch model.variant {
         case .original:
             // Queries and the residual are normed, keys and values are not.
             norm(x, block.attentionNorm, rows: rows, into: residual)
-            project(block, residual, 0..<d, rows)
-            project(block, x, d..<3 * d, rows)
+            project(block, residual, columns, rows)
         case .preNorm:
-            norm(x, block.attentionNorm, rows: rows, into: attended)
-            project(block, attended, 0..<3 * d, rows)
+            project(block, attended, columns, rows)
             copy(x, to: residual, rows: rows)
         case .postNorm:
-            project(block, x, 0..<3 * d, rows)
+            project(block, x, columns, rows)
             copy(x, to: residual, rows: rows)
         }
     }
 
     private func project(
-        _ block: SASRecModel.Block, _ source: MutableMatrix, _ outputs: Range<Int>, _ rows: Int
+        _ block: SASRecModel.Block, _ source: MutableMatrix, _ outputs: Range<Int>, _ rows: Range<Int>
     ) {
         linear(
-            source.view(rows: 0..<rows).reading, weight: block.input.view(rows: outputs),
+            source.view(rows: rows).reading, weight: block.input.view(rows: outputs),
             bias: block.inputBias.view(rows: 0..<1, columns: outputs),
-            into: qkv.view(rows: 0..<rows, columns: outputs))
+            into: qkv.view(rows: rows, columns: outputs))
     }
 
     private func store(_ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int) {
@@ -122,10 +136,10 @@ final class SASRecRun: SequenceRun {
 
     /// Causal softmax attention; `pads` equal keys at the left take part when the model attends to them.
     private func attend(
-        _ block: SASRecModel.Block, _ range: Range<Int>, _ sequence: KeyValueSequence, _ l: Int, pads: Int
+        _ block: SASRecModel.Block, _ rows: Range<Int>, from event: Int, _ sequence: KeyValueSequence,
+        _ l: Int, pads: Int
     ) {
-        let rows = 0..<range.count
-        let reach = AttentionReach.causal(from: range.lowerBound)
+        let reach = AttentionReach.causal(from: event)
         let d = model.dimension
         let width = model.headWidth
         let scale = 1 / Float(width).squareRoot()
@@ -140,29 +154,29 @@ final class SASRecRun: SequenceRun {
                     q, block.pad.view(rows: 0..<1, columns: columns), transposingB: true, alpha: scale,
                     into: padScores)
             }
-            for i in range {
-                let row = i - range.lowerBound
+            for row in 0..<rows.count {
                 let extra = pads > 0 ? padScores[row, 0] : 0
-                padScores[row, 0] = scores.softmax(row: row, count: i + 1, extra: extra, extraCount: pads)
+                padScores[row, 0] = scores.softmax(
+                    row: row, count: event + row + 1, extra: extra, extraCount: pads)
             }
             let output = attended.view(rows: rows, columns: columns)
             sequence.mix(layer: l, head: head, weights: scores.reading, seeing: reach, into: output)
             if pads > 0 {
                 let padValue = block.pad.view(
                     rows: 0..<1, columns: d + columns.lowerBound..<d + columns.upperBound)
-                for row in rows {
+                for row in 0..<rows.count {
                     output.addRow(row, factor: Float(pads) * padScores[row, 0], from: padValue, row: 0)
                 }
             }
         }
         let residual = residual.view(rows: rows)
-        for row in rows { residual.addRow(row, from: block.outputBias.view, row: 0) }
+        for row in 0..<rows.count { residual.addRow(row, from: block.outputBias.view, row: 0) }
         gemm(
             attended.view(rows: rows).reading, block.output.view, transposingB: true, beta: 1, into: residual)
     }
 
     /// From `residual`, the sum after attention, to the next block's `x`.
-    private func feedForward(_ block: SASRecModel.Block, rows: Int) {
+    private func feedForward(_ block: SASRecModel.Block, rows: Range<Int>) {
         switch model.variant {
         case .original:
             norm(residual, block.feedForwardNorm, rows: rows, into: x)
@@ -180,13 +194,13 @@ final class SASRecRun: SequenceRun {
 
     /// target += W1 relu(W0 source + b0) + b1.
     private func addFeedForward(
-        _ block: SASRecModel.Block, of source: MutableMatrix, to target: MutableMatrix, rows: Int
+        _ block: SASRecModel.Block, of source: MutableMatrix, to target: MutableMatrix, rows: Range<Int>
     ) {
-        let hidden = hidden.view(rows: 0..<rows, columns: 0..<block.first.rows)
-        linear(source.view(rows: 0..<rows).reading, weight: block.first, bias: block.firstBias, into: hidden)
+        let hidden = hidden.view(rows: rows, columns: 0..<block.first.rows)
+        linear(source.view(rows: rows).reading, weight: block.first, bias: block.firstBias, into: hidden)
         Activation.relu.apply(to: hidden)
-        let target = target.view(rows: 0..<rows)
-        for row in 0..<rows { target.addRow(row, from: block.secondBias.view, row: 0) }
+        let target = target.view(rows: rows)
+        for row in 0..<rows.count { target.addRow(row, from: block.secondBias.view, row: 0) }
         gemm(hidden.reading, block.second.view, transposingB: true, beta: 1, into: target)
     }
 }

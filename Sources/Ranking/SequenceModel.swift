@@ -50,6 +50,9 @@ public struct SequenceModel: Sendable {
         }
     }
 
+    /// The rows after the last layer that the model's own heads read.
+    public var outputsRead: RowOutputs { configuration.dot == nil ? .none : .newest }
+
     /// Storage for one history's blocks and rows.
     public func makePrefix() -> SequencePrefix {
         SequencePrefix(layout, maxEvents: configuration.maxEvents, dimension: configuration.dimension)
@@ -61,11 +64,28 @@ public struct SequenceModel: Sendable {
     }
 }
 
+/// Which rows of a history are wanted after the last layer. Candidates need none: they meet keys and values.
+public enum RowOutputs: Sendable {
+    case all, newest, none
+
+    /// Those of `range`, part of a history of `count` rows.
+    func rows(_ range: Range<Int>, of count: Int) -> Range<Int> {
+        let end = range.upperBound
+        return switch self {
+        case .all: range
+        case .newest: range.contains(count - 1) ? count - 1..<end : end..<end
+        case .none: end..<end
+        }
+    }
+}
+
 /// A family's forward pass with its scratch; for one thread.
 protocol SequenceRun: AnyObject {
-    /// Computes rows `reused`… of the window into `prefix`, whose blocks are ready; earlier rows are taken as
-    /// they are.
-    func prefill(_ window: HistoryWindow, now: Double, reusing reused: Int, into prefix: SequencePrefix)
+    /// Computes rows `reused`… of the window into `prefix`, whose blocks are ready, and at least `outputs` of
+    /// them after the last layer; earlier rows are taken as they are.
+    func prefill(
+        _ window: HistoryWindow, now: Double, reusing reused: Int, outputs: RowOutputs,
+        into prefix: SequencePrefix)
     /// The target head for catalogue rows, in microbatches: `vectors` [m, D], `scores` [m, 1].
     func score(
         _ rows: ArraySlice<Int>, _ prefix: SequencePrefix, now: Double,
@@ -107,18 +127,19 @@ public final class SequenceScorer {
     ///   - reused: rows at the beginning of `prefix` that are valid already. The caller answers for that:
     ///     same window start, same events, and with a time bias also the same next event's time; for SASRec
     ///     the same number of events. With a dot head, less than all unless `prefix` has the last row.
+    ///   - outputs: rows that are wanted after the last layer too, of those that are computed.
     ///   - allocate: gives blocks for the rows that are computed, one for each block they touch, which belong
     ///   to the caller afterwards; from its first nil on, and without it, the prefix uses blocks of its
     ///   own, which are no one else's to keep.
     public func prefill(
-        _ window: HistoryWindow, now: Double, reusing reused: Int = 0, into prefix: SequencePrefix,
-        allocate: (() -> KeyValueBlock?)? = nil
+        _ window: HistoryWindow, now: Double, reusing reused: Int = 0, outputs: RowOutputs = .all,
+        into prefix: SequencePrefix, allocate: (() -> KeyValueBlock?)? = nil
     ) {
         precondition(
             reused >= 0 && reused <= min(window.count, prefix.count),
             "\(reused) of \(prefix.count) rows reused")
-        prefix.prepare(window, reusing: reused, allocate: allocate)
-        run.prefill(window, now: now, reusing: reused, into: prefix)
+        prefix.prepare(window, reusing: reused, outputs: outputs, allocate: allocate)
+        run.prefill(window, now: now, reusing: reused, outputs: outputs, into: prefix)
     }
 
     /// The target head for catalogue rows: `vectors` [m, D] and `scores` [m, 1]; zeros for an empty history.

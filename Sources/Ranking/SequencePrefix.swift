@@ -12,7 +12,7 @@ public final class SequencePrefix {
     private var own: [KeyValueBlock?]
     /// Rows after the last layer (and the final norm, if the model has one), [N, D].
     let outputs: MutableMatrix
-    /// Those of `outputs` that belong to this history.
+    /// Those of `outputs` that belong to this history, up to its end.
     private var computed = 0..<0
     /// The row of the newest adopted event, where it came along.
     private var adopted: Matrix?
@@ -33,12 +33,14 @@ public final class SequencePrefix {
     /// The blocks of all events, oldest first; the last may be filled in part.
     public var blocks: [KeyValueBlock] { sequence.blocks }
 
-    /// All rows of the history after the last layer, [count, D]; nil when some came from elsewhere.
+    /// All rows of the history after the last layer, [count, D]; nil when some came from elsewhere or were
+    /// not wanted.
     public var rows: MatrixView? {
         computed == 0..<count ? outputs.view(rows: 0..<count).reading : nil
     }
 
-    /// The newest event's row, [1, D]; nil for an empty history, or when that row was left elsewhere.
+    /// The newest event's row, [1, D]; nil for an empty history, or when that row was left elsewhere
+    /// or not wanted.
     public var lastRow: MatrixView? {
         if let adopted, computed == count..<count { return adopted.view }
         guard count > 0, computed.upperBound == count, !computed.isEmpty else { return nil }
@@ -71,7 +73,9 @@ public final class SequencePrefix {
 
     /// Makes room for the rows of `window` after the first `reused`, in blocks from `allocate` for as long as
     /// it gives some.
-    func prepare(_ window: HistoryWindow, reusing reused: Int, allocate: (() -> KeyValueBlock?)?) {
+    func prepare(
+        _ window: HistoryWindow, reusing reused: Int, outputs: RowOutputs, allocate: (() -> KeyValueBlock?)?
+    ) {
         times.removeAll(keepingCapacity: true)
         times.append(contentsOf: window.times)
         let filled = KeyValueBlock.count(events: window.count)
@@ -86,11 +90,16 @@ public final class SequencePrefix {
                 }
                 sequence.set(index, to: next)
             }
-            computed = min(reused, computed.isEmpty ? reused : computed.lowerBound)..<window.count
+            let added = outputs.rows(reused..<window.count, of: window.count)
+            // Together with those before them, unless some in between are missing.
+            let isJoined = !added.isEmpty && computed.upperBound >= added.lowerBound
+            let first = isJoined ? min(computed.lowerBound, added.lowerBound) : added.lowerBound
+            computed = first..<window.count
         } else {
             computed = min(computed.lowerBound, window.count)..<min(computed.upperBound, window.count)
         }
         sequence.truncate(to: filled)
+        if reused < window.count || window.count < count { adopted = nil }
         count = window.count
     }
 

@@ -44,9 +44,14 @@ struct SequenceCommand: ParsableCommand {
         let vectors = MutableMatrix(rows: candidates, columns: dimension)
         let scores = MutableMatrix(rows: candidates, columns: 1)
         print("# \(layers) layers, width \(dimension), \(heads) heads, interval \(interval) s, seed \(seed)")
-        let prefill = leastTime { scorer.prefill(window, now: now, into: prefix) }
+        let prefill = leastTime {
+            scorer.prefill(window, now: now, outputs: model.outputsRead, into: prefix)
+        }
         report("prefill \(events)", prefill, rowPairs: (events, events * (events + 1) / 2))
-        let append = leastTime { scorer.prefill(window, now: now, reusing: events - 1, into: prefix) }
+        let append = leastTime {
+            scorer.prefill(
+                window, now: now, reusing: events - 1, outputs: model.outputsRead, into: prefix)
+        }
         report("append 1 at \(events)", append, rowPairs: (1, events))
         let scoring = leastTime {
             scorer.score(rows[...], prefix, now: now, vectors: vectors.view, scores: scores.view)

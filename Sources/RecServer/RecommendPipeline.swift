@@ -351,7 +351,7 @@ extension RecommendPipeline {
     func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
         let resolved = try ResolvedRequest(request, snapshot, now: 0, isReplay: true)
         ranker.begin(resolved.query)
-        ranker.prefill()
+        ranker.prefill(keepingRows: true)
         _ = try encodeUser(resolved, request)
         let candidates: [Candidate]
         // The tower's own score, as the ranker reads it, also where the request searches for a basket.

@@ -126,6 +126,21 @@ import Threading
         #expect(reading.reusedTokens == 79 && reading.computedTokens == 41)
     }
 
+    @Test func `without a reader of the newest row, keys and values alone are all of a history`() {
+        let model = FakeModel(.earlierEvents)
+        let cache = HistoryCache(
+            model.dependence, dimension: 2, needsLastRow: false, layout: FakeModel.layout, limit: 1 << 20)
+        let history = Self.history(40)
+        for (count, reused, outcome) in [(40, 0, HistoryOutcome.miss), (40, 40, .hit), (30, 30, .hit)] {
+            let window = model.window(Array(history.prefix(count)))
+            var lease = cache.lease(user: "a", window: window, now: 0, deadline: 0)
+            #expect(lease.match.outcome == outcome && lease.match.reusedRows == reused)
+            #expect(lease.match.lastRow == nil && lease.match.isWorthStoring == (outcome == .miss))
+            guard outcome == .miss else { continue }
+            lease.store(blocks: (0..<3).compactMap { _ in cache.takeBlock() }, lastRow: nil)
+        }
+    }
+
     @Test func `a window that has moved on serves nothing and takes the old one's place`() {
         let model = FakeModel(.earlierEvents, maxEvents: 40, block: 8)
         let cache = Self.cache(model)

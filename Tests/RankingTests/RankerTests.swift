@@ -106,7 +106,7 @@ import Testing
         _ ranker: Ranker, _ query: Query, _ candidates: [Candidate], user: Matrix?, sequence: Bool = true
     ) throws -> [Double?] {
         ranker.begin(query)
-        if sequence { ranker.prefill() }
+        if sequence { ranker.prefill(keepingRows: true) }
         try ranker.take(candidates)
         if sequence { ranker.scoreSequence() }
         try ranker.rank(userVector: user?.view, keepingInputs: true)

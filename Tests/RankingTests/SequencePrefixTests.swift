@@ -150,6 +150,50 @@ import Testing
         }
     }
 
+    @Test(arguments: 0..<24)
+    func `rows that nobody reads after the last layer are left out, and nothing else changes`(_ seed: Int)
+        throws
+    {
+        var random = SeededRandom(UInt64(900 + seed))
+        let c = try Case(seed, &random)
+        let whole = c.whole()
+        let expected = try c.answer(whole, microbatch: 7)
+        let count = c.events.count
+        for historyRows in [1, 5, 16, 200] {
+            let scorer = SequenceScorer(c.model, historyRows: historyRows)
+            let prefix = c.model.makePrefix()
+            scorer.prefill(c.window(count), now: c.now, outputs: .newest, into: prefix)
+            expectSame(try c.answer(prefix, microbatch: 7), expected)
+            #expect((prefix.rows == nil) == (count > 1))
+            #expect(
+                prefix.blocks.indices.allSatisfy { bytes(prefix.blocks[$0]) == bytes(whole.blocks[$0]) })
+            scorer.prefill(c.window(count), now: c.now, outputs: .none, into: prefix)
+            #expect(prefix.lastRow == nil && prefix.rows == nil)
+            #expect(
+                prefix.blocks.indices.allSatisfy { bytes(prefix.blocks[$0]) == bytes(whole.blocks[$0]) })
+            // Wanted after all: the newest row on top of keys and values alone.
+            scorer.prefill(c.window(count), now: c.now, reusing: count - 1, outputs: .newest, into: prefix)
+            expectSame(try c.answer(prefix, microbatch: 64), expected)
+        }
+    }
+
+    @Test func `an adopted newest row is not the newest once the history grows or shrinks`() throws {
+        var random = SeededRandom(1)
+        let c = try Case(1, &random)
+        let count = c.events.count
+        try #require(count > 2)
+        let whole = c.whole()
+        let last = Matrix(rows: 1, columns: c.model.dimension, values: try #require(whole.lastRow).copy())
+        for (adopted, asked) in [(count - 1, count), (count, count - 1)] {
+            let prefix = c.model.makePrefix()
+            prefix.adopt(whole.blocks, rows: adopted, lastRow: last)
+            #expect(prefix.lastRow != nil)
+            SequenceScorer(c.model).prefill(
+                c.window(asked), now: c.now, reusing: min(adopted, asked), outputs: .none, into: prefix)
+            #expect(prefix.lastRow == nil)
+        }
+    }
+
     @Test func `a prefix that is reset or adopts lets go of what it held`() throws {
         var random = SeededRandom(1)
         let c = try Case(1, &random)
