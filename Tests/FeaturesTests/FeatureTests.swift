@@ -51,11 +51,11 @@ import Testing
         func encode(_ query: Query, _ candidates: [Candidate], stages: StageValues = StageValues()) throws
             -> [[Double]]
         {
-            let queryRow = MutableMatrix(rows: 1, columns: encoder.width)
             let rows = MutableMatrix(rows: candidates.count, columns: encoder.width)
-            try encoder.encodeQuery(query, userVector: stages.userVector, into: queryRow.view)
-            try encoder.encodeCandidates(
-                candidates[...], queryRow: queryRow.view.reading, stages: stages, into: rows.view)
+            for row in candidates.indices {
+                try encoder.encodeQuery(query, userVector: stages.userVector, into: rows.view, row: row)
+            }
+            try encoder.encodeCandidates(candidates[...], stages: stages, into: rows.view)
             return (0..<candidates.count).map { rows.copyRow($0).map(Double.init) }
         }
     }
