@@ -25,7 +25,8 @@ public struct FeatureEncoder: Sendable {
     public let inputs: [String]
     /// Columns of a row.
     public let width: Int
-    /// The columns that `encodeCandidates` writes, feature by feature, ascending; `encodeQuery` writes the others.
+    /// The columns that `encodeCandidates` writes, feature by feature, ascending; `encodeQuery` writes the
+    /// others.
     public let candidateRanges: [Range<Int>]
     private let queryColumns: [Column]
     private let candidateColumns: [Column]
@@ -113,7 +114,8 @@ public struct FeatureEncoder: Sendable {
         for column in candidateColumns {
             switch column.feature {
             case .item(let encoder, _): try encode(candidates, column, encoder, into: rows)
-            case .itemRow(let table): copy(table.view, of: candidates, column.offset, into: rows)
+            case .itemRow(let table):
+                rows.copyItems(of: candidates, from: table.view, atColumn: column.offset)
             case .stage(let stage, let width, let mean, let deviation):
                 encode(candidates, stage, stages, column.offset, width, mean, deviation, into: rows)
             case .user, .context, .userRow, .pool:
@@ -138,15 +140,6 @@ public struct FeatureEncoder: Sendable {
             } else {
                 try encoder.encode(own, into: rows, row: row, column: column.offset)
             }
-        }
-    }
-
-    /// Copies the rows of the candidates' items.
-    private func copy(
-        _ table: MatrixView, of candidates: ArraySlice<Candidate>, _ offset: Int, into rows: MutableMatrixView
-    ) {
-        for row in 0..<rows.rows {
-            rows.copyRow(row, atColumn: offset, from: table, row: candidates[candidates.startIndex + row].row)
         }
     }
 

@@ -1,7 +1,8 @@
 internal import Kernels
 internal import RecCore
 
-/// The catalogue's attributes as the ranker reads them, encoded once at load: per candidate one row is copied.
+/// The catalogue's attributes as the ranker reads them, encoded once at load: per candidate one row is
+/// copied.
 ///
 /// Tables that have a row per item are left out: they are such a table already.
 struct ItemTable: Sendable {
@@ -61,15 +62,25 @@ struct ItemTable: Sendable {
         let first = candidates.startIndex
         for run in runs {
             let source = values.view(rows: 0..<values.rows, columns: run.source)
-            for row in 0..<rows.rows {
-                rows.copyRow(row, atColumn: run.offset, from: source, row: candidates[first + row].row)
-            }
+            rows.copyItems(of: candidates, from: source, atColumn: run.offset)
         }
         for row in 0..<rows.rows where !candidates[first + row].features.isEmpty {
             for (encoder, offset) in features {
                 guard let own = candidates[first + row].features[encoder.key] else { continue }
                 try encoder.encode(own, into: rows, row: row, column: offset)
             }
+        }
+    }
+}
+
+extension MutableMatrixView {
+    /// Copies the rows of the candidates' items to the columns that begin at `column`.
+    func copyItems(of candidates: ArraySlice<Candidate>, from table: MatrixView, atColumn column: Int) {
+        for row in 0..<rows {
+            let index = candidates.startIndex + row
+            let ahead = index + MatrixView.prefetchDistance
+            if ahead < candidates.endIndex { table.prefetch(row: candidates[ahead].row) }
+            copyRow(row, atColumn: column, from: table, row: candidates[index].row)
         }
     }
 }

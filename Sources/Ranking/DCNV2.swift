@@ -30,8 +30,8 @@ public final class DCNV2: Sendable {
     public let taskCount: Int
 
     /// Reads the tensors of `ranker.…` for inputs of `width` columns.
-    /// - Parameter candidateColumns: the columns that differ between a request's candidates, ascending; nil for
-    ///   all.
+    /// - Parameter candidateColumns: the columns that differ between a request's candidates, ascending; nil
+    ///   for all.
     /// - Throws: naming the first tensor that is absent or does not fit.
     public init(
         _ configuration: RankerConfiguration, width: Int, candidateColumns: [Range<Int>]? = nil,

@@ -1,9 +1,13 @@
 internal import Threading
 
-/// The least processor time of `rounds` calls, in nanoseconds.
-func leastTime<E: Error>(_ rounds: Int, _ body: () throws(E) -> Void) throws(E) -> Double {
+/// The least processor time of `rounds` calls of `body`, in nanoseconds; `prepare` comes before each and does
+/// not count.
+func leastTime(
+    _ rounds: Int, _ body: () throws -> Void, preparing prepare: (Int) throws -> Void = { _ in }
+) throws -> Double {
     var best = Double.infinity
-    for _ in 0..<rounds {
+    for round in 0..<rounds {
+        try prepare(round)
         let start = ProcessStatistics.processorTime
         try body()
         let time = (ProcessStatistics.processorTime - start).components

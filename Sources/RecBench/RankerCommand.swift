@@ -36,12 +36,17 @@ struct RankerCommand: ParsableCommand {
         let history = (0..<32).map { HistoryEvent(row: $0 * 104_729 % items, action: 0, time: nil) }
         ranker.begin(Query(userRow: 0, history: history, now: 0))
         ranker.prefill()
-        try ranker.take(
-            (0..<candidates).map {
-                Candidate(row: $0 * 7919 % items, sources: .tower, retrievalScore: Float($0))
-            })
-        ranker.scoreSequence()
-        let time = try leastTime(rounds) { try ranker.rank() }
+        // Other candidates every time, so that their features come from memory as in a daemon.
+        let time = try leastTime(rounds) {
+            try ranker.rank()
+        } preparing: { round in
+            let first = round * candidates
+            try ranker.take(
+                (first..<first + candidates).map {
+                    Candidate(row: $0 * 7919 % items, sources: .tower, retrievalScore: Float($0 % 97))
+                })
+            ranker.scoreSequence()
+        }
         let width = network.encoder.width
         print("# \(width) inputs, \(shape.crossLayers) cross layers, deep \(shape.deep), \(items) items")
         let rate = (Double(candidates * work(shape, width: width)) / time * 10).rounded() / 10
@@ -70,7 +75,8 @@ struct RankerCommand: ParsableCommand {
             }
         }
         return try RankingModel(
-            manifest, tensors: folder.tensors, tables: tables, schema: FeatureSchema(manifest, tables: tables),
+            manifest, tensors: folder.tensors, tables: tables,
+            schema: FeatureSchema(manifest, tables: tables),
             attributes: Attributes(catalog: ItemCatalog(manifest.items, tensors: folder.tensors)))
     }
 }

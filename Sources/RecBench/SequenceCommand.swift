@@ -43,11 +43,11 @@ struct SequenceCommand: ParsableCommand {
         let vectors = MutableMatrix(rows: candidates, columns: dimension)
         let scores = MutableMatrix(rows: candidates, columns: 1)
         print("# \(layers) layers, width \(dimension), \(heads) heads, interval \(interval) s, seed \(seed)")
-        let prefill = leastTime(rounds) { scorer.prefill(window, now: now, into: prefix) }
+        let prefill = try leastTime(rounds) { scorer.prefill(window, now: now, into: prefix) }
         report("prefill \(events)", prefill, rowPairs: (events, events * (events + 1) / 2))
-        let append = leastTime(rounds) { scorer.prefill(window, now: now, reusing: events - 1, into: prefix) }
+        let append = try leastTime(rounds) { scorer.prefill(window, now: now, reusing: events - 1, into: prefix) }
         report("append 1 at \(events)", append, rowPairs: (1, events))
-        let scoring = leastTime(rounds) {
+        let scoring = try leastTime(rounds) {
             scorer.score(rows[...], prefix, now: now, vectors: vectors.view, scores: scores.view)
         }
         report("score \(candidates)", scoring, rowPairs: (candidates, candidates * (events + 1)))
