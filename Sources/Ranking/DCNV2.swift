@@ -87,8 +87,8 @@ public final class DCNV2: Sendable {
 
 /// A forward pass of `DCNV2` with scratch allocated once; for one thread.
 public final class DCNV2Run {
-    /// Rows through all layers at once: x0 and x stay in cache, and the matrix products, which take 12 rows at
-    /// a time, are still efficient.
+    /// Rows through all layers at once: x0 and x stay in cache, and the matrix products, which take 12 rows
+    /// at a time, are still efficient.
     public static let blockRowsDefault = 60
 
     /// Rows at most in one call of `logits`.

@@ -45,7 +45,9 @@ struct SequenceCommand: ParsableCommand {
         print("# \(layers) layers, width \(dimension), \(heads) heads, interval \(interval) s, seed \(seed)")
         let prefill = try leastTime(rounds) { scorer.prefill(window, now: now, into: prefix) }
         report("prefill \(events)", prefill, rowPairs: (events, events * (events + 1) / 2))
-        let append = try leastTime(rounds) { scorer.prefill(window, now: now, reusing: events - 1, into: prefix) }
+        let append = try leastTime(rounds) {
+            scorer.prefill(window, now: now, reusing: events - 1, into: prefix)
+        }
         report("append 1 at \(events)", append, rowPairs: (1, events))
         let scoring = try leastTime(rounds) {
             scorer.score(rows[...], prefix, now: now, vectors: vectors.view, scores: scores.view)
