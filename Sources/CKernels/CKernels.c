@@ -92,8 +92,8 @@ void CKernels_layer_norm(const float *x, const float *weight, const float *bias,
     use->layer_norm(x, weight, bias, epsilon, y, n);
 }
 void CKernels_multiply(const float *a, const float *b, float *y, size_t n) { use->multiply(a, b, y, n); }
-void CKernels_cross(const float *x0, const float *product, const float *bias, float *x, size_t n) {
-    use->cross(x0, product, bias, x, n);
+void CKernels_cross(const float *x0, const float *x, const float *bias, float *product, size_t n) {
+    use->cross(x0, x, bias, product, n);
 }
 int CKernels_all_finite(const float *x, size_t n) { return use->all_finite(x, n); }
 

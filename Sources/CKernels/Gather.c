@@ -5,7 +5,7 @@
 // 8 rows of 256 bytes: 32 lines in flight, about what one core can have outstanding.
 enum { AHEAD = 8, LINE = 64 };
 
-static inline void prefetch(const float *row, size_t columns) {
+void CKernels_prefetch(const float *row, size_t columns) {
     const char *start = (const char *)row;
     for (size_t byte = 0; byte < columns * sizeof(float); byte += LINE) __builtin_prefetch(start + byte);
 }
@@ -14,7 +14,7 @@ static inline void prefetch(const float *row, size_t columns) {
     TARGET static void level##_gather_dot(const float *q, const float *base, size_t stride, size_t columns,            \
                                           const uint32_t *rows, size_t count, float *scores) {                         \
         _Pragma("clang fp reassociate(on)") for (size_t i = 0; i < count; i++) {                                       \
-            if (i + AHEAD < count) prefetch(base + rows[i + AHEAD] * stride, columns);                                 \
+            if (i + AHEAD < count) CKernels_prefetch(base + rows[i + AHEAD] * stride, columns);                                 \
             const float *x = base + rows[i] * stride;                                                                  \
             float s = 0;                                                                                               \
             for (size_t j = 0; j < columns; j++) s += q[j] * x[j];                                                     \
@@ -24,7 +24,7 @@ static inline void prefetch(const float *row, size_t columns) {
     TARGET static void level##_gather_distance(const float *q, const float *base, size_t stride, size_t columns,       \
                                                const uint32_t *rows, size_t count, float *scores) {                    \
         _Pragma("clang fp reassociate(on)") for (size_t i = 0; i < count; i++) {                                       \
-            if (i + AHEAD < count) prefetch(base + rows[i + AHEAD] * stride, columns);                                 \
+            if (i + AHEAD < count) CKernels_prefetch(base + rows[i + AHEAD] * stride, columns);                                 \
             const float *x = base + rows[i] * stride;                                                                  \
             float s = 0;                                                                                               \
             for (size_t j = 0; j < columns; j++) {                                                                     \

@@ -14,20 +14,33 @@ public struct FeatureEncoder: Sendable {
         let feature: FeatureSchema.Feature
         /// The catalogue's own values, for an item feature that is an attribute.
         let items: ItemColumn?
+
+        var range: Range<Int> { offset..<offset + feature.width }
     }
+
+    /// Bytes of the catalogue's encoded attributes at most; features beyond are encoded per candidate.
+    public static let itemTableMaximum = 512 << 20
 
     /// The names, in the order of the columns.
     public let inputs: [String]
     /// Columns of a row.
     public let width: Int
+    /// The columns that `encodeCandidates` writes, feature by feature, ascending; `encodeQuery` writes the
+    /// others.
+    public let candidateRanges: [Range<Int>]
     private let queryColumns: [Column]
     private let candidateColumns: [Column]
+    private let table: ItemTable?
 
-    init(inputs: [String], width: Int, columns: [Column]) {
+    init(inputs: [String], width: Int, columns: [Column], itemCount: Int, tableMaximum: Int) {
         self.inputs = inputs
         self.width = width
         queryColumns = columns.filter { !Self.isPerCandidate($0.feature) }
-        candidateColumns = columns.filter { Self.isPerCandidate($0.feature) }
+        let candidates = columns.filter { Self.isPerCandidate($0.feature) }
+        candidateRanges = candidates.map(\.range)
+        let table = ItemTable(candidates, itemCount: itemCount, maximum: tableMaximum)
+        candidateColumns = candidates.filter { table?.holds($0) != true }
+        self.table = table
     }
 
     private static func isPerCandidate(_ feature: FeatureSchema.Feature) -> Bool {
@@ -87,62 +100,87 @@ public struct FeatureEncoder: Sendable {
 
     // MARK: Once per candidate
 
-    /// Writes whole rows: the request's columns from `queryRow` [1, width], then each candidate's own.
+    /// Writes each candidate's own columns; the request's columns are left alone.
     ///
     /// Row i is for the i-th candidate of the slice; the slice's indices are the rows of the views in
     /// `stages`. No allocation unless a candidate brings features of its own.
     /// - Throws: `FeatureError`, naming the feature.
     public func encodeCandidates(
-        _ candidates: ArraySlice<Candidate>, queryRow: MatrixView, stages: StageValues,
-        into rows: MutableMatrixView
+        _ candidates: ArraySlice<Candidate>, stages: StageValues, into rows: MutableMatrixView
     ) throws(FeatureError) {
         precondition(
             rows.rows == candidates.count && rows.columns == width, "[\(rows.rows), \(rows.columns)]")
-        for row in 0..<rows.rows { rows.copyRow(row, from: queryRow, row: 0) }
-        let first = candidates.startIndex
+        try table?.encode(candidates, into: rows)
         for column in candidateColumns {
-            let offset = column.offset
             switch column.feature {
-            case .item(let encoder, _):
-                for (row, candidate) in candidates.enumerated() {
-                    let own = candidate.features.isEmpty ? nil : candidate.features[encoder.key]
-                    if own == nil, let items = column.items {
-                        items.encode(item: candidate.row, encoder, into: rows, row: row, column: offset)
-                    } else {
-                        try encoder.encode(own, into: rows, row: row, column: offset)
-                    }
-                }
+            case .item(let encoder, _): try encode(candidates, column, encoder, into: rows)
             case .itemRow(let table):
-                let view = table.view
-                for (row, candidate) in candidates.enumerated() {
-                    rows.copyRow(row, atColumn: offset, from: view, row: candidate.row)
-                }
+                rows.copyItems(of: candidates, from: table.view, atColumn: column.offset)
             case .stage(let stage, let width, let mean, let deviation):
-                for (row, candidate) in candidates.enumerated() {
-                    let (view, line) = value(of: stage, stages, index: first + row, item: candidate.row)
-                    if stage == .towerScore {
-                        rows[row, offset] = Float((Double(candidate.retrievalScore) - mean) / deviation)
-                    } else if stage == .itemPopularity {
-                        let popularity = stages.popularity?[0, candidate.row] ?? 0
-                        rows[row, offset] = Float((Double(popularity) - mean) / deviation)
-                    } else {
-                        write(view, line, width: width, mean, deviation, into: rows, row: row, column: offset)
-                    }
-                }
+                encode(candidates, stage, stages, column.offset, width, mean, deviation, into: rows)
             case .user, .context, .userRow, .pool:
                 preconditionFailure("a request's feature among the candidates'")
             }
         }
     }
 
-    /// The view that holds a stage's values, and the row in it.
-    private func value(of stage: Stage, _ stages: StageValues, index: Int, item: Int) -> (MatrixView?, Int) {
+    // Candidates are read by index: a copy of one would count references to its features.
+
+    private func encode(
+        _ candidates: ArraySlice<Candidate>, _ column: Column, _ encoder: ValueEncoder,
+        into rows: MutableMatrixView
+    ) throws(FeatureError) {
+        for row in 0..<rows.rows {
+            let index = candidates.startIndex + row
+            let own =
+                candidates[index].features.isEmpty ? nil : candidates[index].features[encoder.key]
+            if own == nil, let items = column.items {
+                items.encode(
+                    item: candidates[index].row, encoder, into: rows, row: row, column: column.offset)
+            } else {
+                try encoder.encode(own, into: rows, row: row, column: column.offset)
+            }
+        }
+    }
+
+    private func encode(
+        _ candidates: ArraySlice<Candidate>, _ stage: Stage, _ stages: StageValues, _ offset: Int,
+        _ width: Int, _ mean: Double, _ deviation: Double, into rows: MutableMatrixView
+    ) {
+        let first = candidates.startIndex
         switch stage {
-        case .towerItemVector: (stages.itemVectors, item)
-        case .sequenceDot: (stages.sequenceDot, index)
-        case .sequenceScore: (stages.sequenceScore, index)
-        case .sequenceVector: (stages.sequenceVector, index)
-        case .towerUserVector, .towerScore, .itemPopularity: (nil, 0)
+        case .towerScore:
+            for row in 0..<rows.rows {
+                let score = Double(candidates[first + row].retrievalScore)
+                rows[row, offset] = Float((score - mean) / deviation)
+            }
+        case .itemPopularity:
+            for row in 0..<rows.rows {
+                let popularity = stages.popularity?[0, candidates[first + row].row] ?? 0
+                rows[row, offset] = Float((Double(popularity) - mean) / deviation)
+            }
+        case .towerItemVector:
+            for row in 0..<rows.rows {
+                write(
+                    stages.itemVectors, candidates[first + row].row, width: width, mean, deviation,
+                    into: rows, row: row, column: offset)
+            }
+        case .sequenceDot, .sequenceScore, .sequenceVector, .towerUserVector:
+            let values = value(of: stage, stages)
+            for row in 0..<rows.rows {
+                write(
+                    values, first + row, width: width, mean, deviation, into: rows, row: row, column: offset)
+            }
+        }
+    }
+
+    /// The view whose rows are a stage's values for the candidates.
+    private func value(of stage: Stage, _ stages: StageValues) -> MatrixView? {
+        switch stage {
+        case .sequenceDot: stages.sequenceDot
+        case .sequenceScore: stages.sequenceScore
+        case .sequenceVector: stages.sequenceVector
+        case .towerItemVector, .towerUserVector, .towerScore, .itemPopularity: nil
         }
     }
 

@@ -75,10 +75,12 @@ public struct FeatureSchema: Sendable {
     /// The encoder of input rows that are the concatenation of `inputs`.
     ///
     /// Catalogue attributes are looked up here, once for all items.
+    /// - Parameter tableMaximum: bytes that may be spent on encoding them here too.
     /// - Throws: for an unknown or repeated name, one its reader may not use, or an attribute that cannot be
     ///   encoded.
     public func encoder(
-        inputs: [String], for reader: Reader, attributes: some ItemAttributes = NoItemAttributes()
+        inputs: [String], for reader: Reader, attributes: some ItemAttributes = NoItemAttributes(),
+        tableMaximum: Int = FeatureEncoder.itemTableMaximum
     ) throws(BundleError) -> FeatureEncoder {
         var columns: [FeatureEncoder.Column] = []
         var offset = 0
@@ -119,7 +121,8 @@ public struct FeatureSchema: Sendable {
             columns.append(FeatureEncoder.Column(offset: offset, feature: feature, items: itemColumn))
             offset += feature.width
         }
-        return FeatureEncoder(inputs: inputs, width: offset, columns: columns)
+        return FeatureEncoder(
+            inputs: inputs, width: offset, columns: columns, itemCount: itemCount, tableMaximum: tableMaximum)
     }
 
     private static func refuse(_ definition: FeatureDefinition, _ expected: String, _ found: String)

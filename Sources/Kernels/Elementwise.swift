@@ -60,18 +60,17 @@ extension MutableMatrixView {
         for row in 0..<rows { unsafe CKernels_add(other.pointer(row: row), pointer(row: row), columns) }
     }
 
-    /// The DCN-V2 cross step x += x0 ∘ (product + bias), rows of one width; `bias` [1, columns] (Wang et al.
-    /// 2020, eq. 1).
+    /// The DCN-V2 cross step on the products of x: self = x + x0 ∘ (self + bias), rows of one width; `bias`
+    /// [1, columns] (Wang et al. 2020, eq. 1).
     ///
-    /// `x0` and `product` are not the rows written to.
-    public func cross(x0: MatrixView, product: MatrixView, bias: Matrix) {
+    /// `x` may be `x0`; neither is the rows written to.
+    public func cross(x0: MatrixView, x: MatrixView, bias: MatrixView) {
         precondition(
-            x0.rows == rows && product.rows == rows && x0.columns == columns && product.columns == columns
+            x0.rows == rows && x.rows == rows && x0.columns == columns && x.columns == columns
                 && bias.columns == columns, "shapes differ")
         for row in 0..<rows {
             unsafe CKernels_cross(
-                x0.pointer(row: row), product.pointer(row: row), bias.view.pointer(row: 0), pointer(row: row),
-                columns)
+                x0.pointer(row: row), x.pointer(row: row), bias.pointer(row: 0), pointer(row: row), columns)
         }
     }
 

@@ -10,6 +10,14 @@ public enum RowScore: Sendable {
     case negativeSquaredDistance
 }
 
+extension MatrixView {
+    /// Rows ahead of which to call `prefetch` when one scattered row after the other is read.
+    public static var prefetchDistance: Int { 8 }
+
+    /// Requests a row from memory ahead of its use; traps when out of range.
+    public func prefetch(row: Int) { unsafe CKernels_prefetch(pointer(row: row), columns) }
+}
+
 extension Matrix {
     /// scores[i] = the score of `query` [1, columns] and row `rows[i]`, for the first `rows.count` scores.
     ///

@@ -27,12 +27,33 @@ public final class PackedMatrix: Sendable {
     }
 }
 
+extension PackedMatrix {
+    /// Packs the weights of some inputs only, [out, columns]; traps when out of range.
+    public convenience init(_ weight: Matrix, columns: Range<Int>) {
+        let part = weight.view(rows: 0..<weight.rows, columns: columns)
+        self.init(
+            columns.count == weight.columns
+                ? weight : Matrix(rows: part.rows, columns: part.columns, values: part.copy()))
+    }
+}
+
 /// y = x · Wᵀ + b, or y += x · Wᵀ + b when `accumulating`.
 ///
 /// Shapes: `x` [m, in]; `weight` [out, in]; `bias` [1, out]; `y` [m, out]. Traps on a mismatch. No
 /// allocation.
 public func linear(
     _ x: MatrixView, weight: PackedMatrix, bias: Matrix? = nil, accumulating: Bool = false,
+    into y: MutableMatrixView
+) {
+    linear(x, weight: weight, bias: bias?.view, accumulating: accumulating, into: y)
+}
+
+/// y = x · Wᵀ + b, or y += x · Wᵀ + b when `accumulating`, with a bias that need not be a bundle's.
+///
+/// Shapes: `x` [m, in]; `weight` [out, in]; `bias` [1, out]; `y` [m, out]. Traps on a mismatch. No
+/// allocation.
+public func linear(
+    _ x: MatrixView, weight: PackedMatrix, bias: MatrixView?, accumulating: Bool = false,
     into y: MutableMatrixView
 ) {
     precondition(x.columns == weight.weight.columns, "\(x.columns) inputs for \(weight.weight.columns)")
@@ -42,7 +63,7 @@ public func linear(
     guard Kernel.level >= .avx512, x.columns > 0 else {
         for row in 0..<y.rows {
             if !accumulating { y.fillRow(row, columns: 0..<y.columns, with: 0) }
-            if let bias { y.addRow(row, from: bias.view, row: 0) }
+            if let bias { y.addRow(row, from: bias, row: 0) }
         }
         return gemm(x, weight.weight.view, transposingB: true, beta: 1, into: y)
     }
@@ -51,5 +72,5 @@ public func linear(
     unsafe CKernels_product(
         x.pointer(row: 0), x.stride, x.rows, x.columns, weight.panels.view.pointer(row: 0), panel,
         x.columns * panel,
-        y.columns, bias?.view.pointer(row: 0), accumulating ? 1 : 0, y.pointer(row: 0), y.stride)
+        y.columns, bias?.pointer(row: 0), accumulating ? 1 : 0, y.pointer(row: 0), y.stride)
 }

@@ -5,13 +5,14 @@ public import Kernels
 /// thread's scratch.
 public final class DCNV2: Sendable {
     /// x = x0 ∘ (M x + b) + x with M [W, W], or M = U V with U [W, r] and V [r, W].
-    enum Cross: Sendable {
-        case full(PackedMatrix, bias: Matrix)
-        case lowRank(u: PackedMatrix, v: PackedMatrix, bias: Matrix)
+    struct Cross: Sendable {
+        let inner: InputProduct  // M, or V
+        let outer: PackedMatrix?  // U
+        let bias: Matrix  // [1, W]
     }
     /// activation(weight x + bias).
     struct Deep: Sendable {
-        let weight: PackedMatrix  // [out, in]
+        let weight: InputProduct  // [out, in]
         let bias: Matrix  // [1, out]
     }
 
@@ -20,7 +21,8 @@ public final class DCNV2: Sendable {
     let activation: Activation
     let isParallel: Bool
     let crossRank: Int
-    let head: Matrix  // [T, deep out], or [T, W + deep out] when parallel
+    let head: PackedMatrix  // [T, deep out]
+    let crossHead: PackedMatrix?  // [T, W] when parallel
     let headBias: Matrix  // [1, T]
     /// Input columns, W.
     public let width: Int
@@ -28,9 +30,13 @@ public final class DCNV2: Sendable {
     public let taskCount: Int
 
     /// Reads the tensors of `ranker.…` for inputs of `width` columns.
+    /// - Parameter candidateColumns: the columns that differ between a request's candidates, ascending; nil
+    ///   for all.
     /// - Throws: naming the first tensor that is absent or does not fit.
-    public init(_ configuration: RankerConfiguration, width: Int, tensors: BundleTensors) throws(BundleError)
-    {
+    public init(
+        _ configuration: RankerConfiguration, width: Int, candidateColumns: [Range<Int>]? = nil,
+        tensors: BundleTensors
+    ) throws(BundleError) {
         guard let activation = Activation(rawValue: configuration.activation) else {
             throw BundleError(
                 file: "manifest.json", tensor: "/ranker/activation", expected: "an activation",
@@ -46,49 +52,54 @@ public final class DCNV2: Sendable {
         for l in 0..<configuration.crossLayers {
             let name = "ranker.cross.\(l)."
             let bias = try tensors.vector(name + "bias", count: width)
-            if rank > 0 {
-                cross.append(
-                    .lowRank(
-                        u: PackedMatrix(try tensors.matrix(name + "u.weight", rows: width, columns: rank)),
-                        v: PackedMatrix(try tensors.matrix(name + "v.weight", rows: rank, columns: width)),
-                        bias: bias))
-            } else {
-                cross.append(
-                    .full(
-                        PackedMatrix(try tensors.matrix(name + "weight", rows: width, columns: width)),
-                        bias: bias))
-            }
+            let inner =
+                rank > 0
+                ? try tensors.matrix(name + "v.weight", rows: rank, columns: width)
+                : try tensors.matrix(name + "weight", rows: width, columns: width)
+            let outer = rank > 0 ? try tensors.matrix(name + "u.weight", rows: width, columns: rank) : nil
+            // Only the first layer's x is x0, the later ones' differ between candidates in all columns.
+            cross.append(
+                Cross(
+                    inner: InputProduct(inner, candidateColumns: l == 0 ? candidateColumns : nil),
+                    outer: outer.map { PackedMatrix($0) }, bias: bias))
         }
         self.cross = cross
         var deep: [Deep] = []
         var input = width
         for (i, output) in configuration.deep.enumerated() {
+            let weight = try tensors.matrix("ranker.deep.\(i).weight", rows: output, columns: input)
+            let readsInput = i == 0 && (isParallel || cross.isEmpty)
             deep.append(
                 Deep(
-                    weight: PackedMatrix(
-                        try tensors.matrix("ranker.deep.\(i).weight", rows: output, columns: input)),
+                    weight: InputProduct(weight, candidateColumns: readsInput ? candidateColumns : nil),
                     bias: try tensors.vector("ranker.deep.\(i).bias", count: output)))
             input = output
         }
         self.deep = deep
-        head = try tensors.matrix(
+        let heads = try tensors.matrix(
             "ranker.head.weight", rows: taskCount, columns: isParallel ? width + input : input)
+        let (crossColumns, deepColumns) = (0..<width, heads.columns - input..<heads.columns)
+        crossHead = isParallel ? PackedMatrix(heads, columns: crossColumns) : nil
+        head = PackedMatrix(heads, columns: deepColumns)
         headBias = try tensors.vector("ranker.head.bias", count: taskCount)
     }
 }
 
 /// A forward pass of `DCNV2` with scratch allocated once; for one thread.
 public final class DCNV2Run {
-    /// Rows through all layers at once: x0 and x stay in cache, and the matrix products are still efficient.
-    public static let blockRowsDefault = 64
+    /// Rows through all layers at once: x0 and x stay in cache, and the matrix products, which take 12 rows
+    /// at a time, are still efficient.
+    public static let blockRowsDefault = 60
 
     /// Rows at most in one call of `logits`.
     public let blockRows: Int
     private let model: DCNV2
-    private let x: MutableMatrix  // [blockRows, W]
-    private let product: MutableMatrix  // [blockRows, W]
+    private let x: [MutableMatrix]  // two of [blockRows, W]: a layer reads one and writes the other
     private let narrow: MutableMatrix  // [blockRows, r]
     private let hidden: [MutableMatrix]  // per deep layer [blockRows, out]
+    // What a layer's product with x begins with: the bias and the request's share.
+    private let crossBase: [MutableMatrix]  // per cross layer [1, W], or [1, r] without the bias
+    private let deepBase: [MutableMatrix]  // per deep layer [1, out]
     private var sound: [Bool]
 
     /// Scratch for blocks of `blockRows` ≥ 1 rows; no result depends on the size.
@@ -96,18 +107,31 @@ public final class DCNV2Run {
         precondition(blockRows >= 1, "blocks of \(blockRows) rows")
         self.model = model
         self.blockRows = blockRows
-        x = MutableMatrix(rows: blockRows, columns: model.width)
-        product = MutableMatrix(rows: blockRows, columns: model.width)
+        x = (0..<2).map { _ in MutableMatrix(rows: blockRows, columns: model.width) }
         narrow = MutableMatrix(rows: blockRows, columns: model.crossRank)
-        hidden = model.deep.map { MutableMatrix(rows: blockRows, columns: $0.bias.columns) }
+        hidden = model.deep.map { MutableMatrix(rows: blockRows, columns: $0.weight.outputs) }
+        crossBase = model.cross.map { MutableMatrix(rows: 1, columns: $0.inner.outputs) }
+        deepBase = model.deep.map { MutableMatrix(rows: 1, columns: $0.weight.outputs) }
         sound = [Bool](repeating: true, count: blockRows)
+    }
+
+    /// Starts a request: what its columns of x0 contribute, the same for all its rows, is computed here.
+    /// - Parameter x0: [≥ 1, W], of which only the request's columns of the first row are read.
+    public func begin(_ x0: MatrixView) {
+        precondition(x0.columns == model.width, "\(x0.columns) columns for \(model.width)")
+        for (layer, base) in zip(model.cross, crossBase) {
+            layer.inner.prepare(x0, bias: layer.outer == nil ? layer.bias : nil, into: base.view)
+        }
+        for (layer, base) in zip(model.deep, deepBase) {
+            layer.weight.prepare(x0, bias: layer.bias, into: base.view)
+        }
     }
 
     /// Whether no NaN or infinity arose in row `row` of the last call: an activation may hide one from the
     /// logits.
     public func isSound(_ row: Int) -> Bool { sound[row] }
 
-    /// Logits [m, T] of the input rows x0 [m, W]; m ≤ `blockRows`. No allocation.
+    /// Logits [m, T] of input rows x0 [m, W] of the request that began last; m ≤ `blockRows`. No allocation.
     public func logits(_ x0: MatrixView, into logits: MutableMatrixView) {
         let rows = 0..<x0.rows
         precondition(x0.rows <= blockRows && x0.columns == model.width, "input [\(x0.rows), \(x0.columns)]")
@@ -118,15 +142,8 @@ public final class DCNV2Run {
         let crossed = crossPart(x0, rows)
         check(crossed)
         let last = deepPart(model.isParallel ? x0 : crossed, rows)
-        if model.isParallel {
-            let all = 0..<model.taskCount
-            let crossHead = model.head.view(rows: all, columns: 0..<model.width)
-            let deepHead = model.head.view(rows: all, columns: model.width..<model.head.columns)
-            linear(crossed, weight: crossHead, bias: model.headBias.view, into: logits)
-            gemm(last, deepHead, transposingB: true, beta: 1, into: logits)
-        } else {
-            linear(last, weight: model.head, bias: model.headBias, into: logits)
-        }
+        linear(last, weight: model.head, bias: model.headBias, into: logits)
+        if let head = model.crossHead { linear(crossed, weight: head, accumulating: true, into: logits) }
         check(logits.reading)
     }
 
@@ -143,30 +160,29 @@ public final class DCNV2Run {
     }
 
     private func crossPart(_ x0: MatrixView, _ rows: Range<Int>) -> MatrixView {
-        guard !model.cross.isEmpty else { return x0 }
-        let x = x.view(rows: rows)
-        let product = product.view(rows: rows)
-        for row in rows { x.copyRow(row, from: x0, row: row) }
-        for layer in model.cross {
-            switch layer {
-            case .full(let weight, let bias):
-                linear(x.reading, weight: weight, into: product)
-                x.cross(x0: x0, product: product.reading, bias: bias)
-            case .lowRank(let u, let v, let bias):
+        var last = x0
+        for (index, layer) in model.cross.enumerated() {
+            let next = x[index & 1].view(rows: rows)
+            let base = crossBase[index].view.reading
+            if let outer = layer.outer {
                 let narrow = narrow.view(rows: rows)
-                linear(x.reading, weight: v, into: narrow)
-                linear(narrow.reading, weight: u, into: product)
-                x.cross(x0: x0, product: product.reading, bias: bias)
+                layer.inner.apply(last, base: base, into: narrow)
+                linear(narrow.reading, weight: outer, into: next)
+                next.cross(x0: x0, x: last, bias: layer.bias.view)
+            } else {
+                layer.inner.apply(last, base: nil, into: next)
+                next.cross(x0: x0, x: last, bias: base)
             }
+            last = next.reading
         }
-        return x.reading
+        return last
     }
 
     private func deepPart(_ input: MatrixView, _ rows: Range<Int>) -> MatrixView {
         var last = input
-        for (layer, output) in zip(model.deep, hidden) {
-            let output = output.view(rows: rows)
-            linear(last, weight: layer.weight, bias: layer.bias, into: output)
+        for (index, layer) in model.deep.enumerated() {
+            let output = hidden[index].view(rows: rows)
+            layer.weight.apply(last, base: deepBase[index].view.reading, into: output)
             check(output.reading)
             model.activation.apply(to: output)
             last = output.reading

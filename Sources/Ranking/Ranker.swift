@@ -27,7 +27,6 @@ public final class Ranker {
     private let vectors: MutableMatrix  // [capacity, D]
     private let scores: MutableMatrix  // [capacity, 1]
     private let dots: MutableMatrix  // [capacity, 1]
-    private let queryRow: MutableMatrix  // [1, W]
     private let block: MutableMatrix  // [blockRows, W]
     private let logitRows: MutableMatrix  // [capacity, T]
     private var inputs: MutableMatrix?  // [≥ m, W], only when asked for
@@ -67,7 +66,6 @@ public final class Ranker {
         scores = MutableMatrix(rows: capacity, columns: 1)
         dots = MutableMatrix(rows: capacity, columns: 1)
         let width = model.network?.encoder.width ?? 0
-        queryRow = MutableMatrix(rows: 1, columns: width)
         block = MutableMatrix(rows: blockRows, columns: width)
         logitRows = MutableMatrix(
             rows: model.network == nil ? 0 : capacity, columns: model.network?.tasks.count ?? 0)
@@ -196,13 +194,18 @@ public final class Ranker {
         }
         if keepingInputs { makeRoomForInputs() }
         do throws(FeatureError) {
-            try network.encoder.encodeQuery(query, userVector: userVector, into: queryRow.view)
+            // The request's columns stay in the block's rows; the candidates' are written over and over.
+            try network.encoder.encodeQuery(query, userVector: userVector, into: block.view)
+            for row in 1..<max(1, min(block.rows, candidates.count)) {
+                block.view.copyRow(row, from: block.view.reading, row: 0)
+            }
+            run.begin(block.view.reading)
             var first = 0
             while first < candidates.count {
                 let range = first..<min(first + run.blockRows, candidates.count)
                 let x0 = block.view(rows: 0..<range.count)
                 try network.encoder.encodeCandidates(
-                    candidates[range], queryRow: queryRow.view.reading, stages: stages, into: x0)
+                    candidates[range], stages: stages, into: x0)
                 run.logits(x0.reading, into: logitRows.view(rows: range))
                 for row in range where !run.isSound(row - first) { sound[row] = false }
                 if keepingInputs, let inputs = inputs?.view(rows: range) {
@@ -220,9 +223,13 @@ public final class Ranker {
 
     private func calibrate(_ tasks: [TaskDefinition]) {
         let logits = logitRows.view.reading
-        for row in 0..<candidates.count {
-            for (index, task) in tasks.enumerated() {
-                probabilities.append(task.calibration.probability(logit: Double(logits[row, index])))
+        let count = tasks.count
+        probabilities.append(contentsOf: repeatElement(0, count: candidates.count * count))
+        for (index, task) in tasks.enumerated() {
+            let calibration = task.calibration
+            for row in 0..<candidates.count {
+                probabilities[row * count + index] = calibration.probability(
+                    logit: Double(logits[row, index]))
             }
         }
     }

@@ -48,8 +48,10 @@ public struct RankingModel: Sendable {
                     file: "manifest.json", tensor: "/value", expected: "a value model", found: "none")
             }
             let encoder = try schema.encoder(inputs: ranker.inputs, for: .ranker, attributes: attributes)
+            let network = try DCNV2(
+                ranker, width: encoder.width, candidateColumns: encoder.candidateRanges, tensors: tensors)
             return Network(
-                encoder: encoder, network: try DCNV2(ranker, width: encoder.width, tensors: tensors),
+                encoder: encoder, network: network,
                 tasks: ranker.tasks, value: try ValueModel(value, tasks: ranker.tasks.map(\.name)))
         }
     }

@@ -4,7 +4,6 @@ internal import Features
 internal import Kernels
 internal import Ranking
 internal import RecCore
-internal import Threading
 
 /// What an HSTU of a given shape costs: computing a history, adding an event to it, scoring candidates
 /// against it. Weights are random.
@@ -44,16 +43,16 @@ struct SequenceCommand: ParsableCommand {
         let vectors = MutableMatrix(rows: candidates, columns: dimension)
         let scores = MutableMatrix(rows: candidates, columns: 1)
         print("# \(layers) layers, width \(dimension), \(heads) heads, interval \(interval) s, seed \(seed)")
-        let prefill = leastTime {
+        let prefill = try leastTime(rounds) {
             scorer.prefill(window, now: now, outputs: model.outputsRead, into: prefix)
         }
         report("prefill \(events)", prefill, rowPairs: (events, events * (events + 1) / 2))
-        let append = leastTime {
+        let append = try leastTime(rounds) {
             scorer.prefill(
                 window, now: now, reusing: events - 1, outputs: model.outputsRead, into: prefix)
         }
         report("append 1 at \(events)", append, rowPairs: (1, events))
-        let scoring = leastTime {
+        let scoring = try leastTime(rounds) {
             scorer.score(rows[...], prefix, now: now, vectors: vectors.view, scores: scores.view)
         }
         report("score \(candidates)", scoring, rowPairs: (candidates, candidates * (events + 1)))
@@ -68,17 +67,6 @@ struct SequenceCommand: ParsableCommand {
         let work = Double(layers) * (Double(rowPairs.rows) * 10 * d * d + Double(rowPairs.pairs) * 4 * d)
         let rate = (work / nanoseconds * 10).rounded() / 10
         print("\(what): \(Int(nanoseconds)) ns, \(rate) GFLOP/s")
-    }
-
-    private func leastTime(_ body: () -> Void) -> Double {
-        var best = Double.infinity
-        for _ in 0..<rounds {
-            let start = ProcessStatistics.processorTime
-            body()
-            let time = (ProcessStatistics.processorTime - start).components
-            best = min(best, Double(time.seconds) * 1e9 + Double(time.attoseconds) / 1e9)
-        }
-        return best
     }
 
     private func history() -> [HistoryEvent] {

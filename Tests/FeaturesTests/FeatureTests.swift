@@ -20,7 +20,8 @@ import Testing
 
         init(
             _ definitions: [FeatureDefinition], inputs: [String]? = nil,
-            attributes: some ItemAttributes = Catalogue()
+            attributes: some ItemAttributes = Catalogue(),
+            tableMaximum: Int = FeatureEncoder.itemTableMaximum
         ) throws {
             self.definitions = definitions
             var random = SeededRandom(4)
@@ -40,7 +41,8 @@ import Testing
             schema = try FeatureSchema(try FeatureTests.manifest(definitions), tables: SharedTables(tensors))
             try tensors.refuseUnread()
             encoder = try schema.encoder(
-                inputs: inputs ?? definitions.map(\.name), for: .ranker, attributes: attributes)
+                inputs: inputs ?? definitions.map(\.name), for: .ranker, attributes: attributes,
+                tableMaximum: tableMaximum)
         }
 
         func row(_ feature: String, _ row: Int) -> [Double] {
@@ -51,11 +53,11 @@ import Testing
         func encode(_ query: Query, _ candidates: [Candidate], stages: StageValues = StageValues()) throws
             -> [[Double]]
         {
-            let queryRow = MutableMatrix(rows: 1, columns: encoder.width)
             let rows = MutableMatrix(rows: candidates.count, columns: encoder.width)
-            try encoder.encodeQuery(query, userVector: stages.userVector, into: queryRow.view)
-            try encoder.encodeCandidates(
-                candidates[...], queryRow: queryRow.view.reading, stages: stages, into: rows.view)
+            for row in candidates.indices {
+                try encoder.encodeQuery(query, userVector: stages.userVector, into: rows.view, row: row)
+            }
+            try encoder.encodeCandidates(candidates[...], stages: stages, into: rows.view)
             return (0..<candidates.count).map { rows.copyRow($0).map(Double.init) }
         }
     }
@@ -319,24 +321,27 @@ import Testing
         }
     }
 
+    /// Attributes under every encoding, one that only requests give, and others between them.
+    static let itemFeatures = [
+        FeatureDefinition(
+            name: "tags_mean", origin: .item, key: "tags",
+            encoding: .hash(buckets: 5, dimension: 3, pooling: .mean)),
+        FeatureDefinition(
+            name: "colour", origin: .item,
+            encoding: .vocabulary(["red", "grün"], dimension: 2, pooling: nil)),
+        FeatureDefinition(name: "price", origin: .item, encoding: .bins([0, 10, 40], dimension: 2)),
+        FeatureDefinition(
+            name: "price_s", origin: .item, key: "price",
+            encoding: .squash(function: .log1p, mean: 1, deviation: 3)),
+        FeatureDefinition(
+            name: "fresh", origin: .item,
+            encoding: .vocabulary(["true", "false"], dimension: 2, pooling: .sum)),
+        FeatureDefinition(
+            name: "bid", origin: .item, encoding: .squash(function: .identity, mean: 0, deviation: 1)),
+    ]
+
     @Test func `item features come from the catalogue, or from the candidate's own values`() throws {
-        let f = try Fixture([
-            FeatureDefinition(
-                name: "tags_mean", origin: .item, key: "tags",
-                encoding: .hash(buckets: 5, dimension: 3, pooling: .mean)),
-            FeatureDefinition(
-                name: "colour", origin: .item,
-                encoding: .vocabulary(["red", "grün"], dimension: 2, pooling: nil)),
-            FeatureDefinition(name: "price", origin: .item, encoding: .bins([0, 10, 40], dimension: 2)),
-            FeatureDefinition(
-                name: "price_s", origin: .item, key: "price",
-                encoding: .squash(function: .log1p, mean: 1, deviation: 3)),
-            FeatureDefinition(
-                name: "fresh", origin: .item,
-                encoding: .vocabulary(["true", "false"], dimension: 2, pooling: .sum)),
-            FeatureDefinition(
-                name: "bid", origin: .item, encoding: .squash(function: .identity, mean: 0, deviation: 1)),
-        ])
+        let f = try Fixture(Self.itemFeatures)
         func one(_ feature: FeatureDefinition, _ value: FeatureValue?) throws -> [Double] {
             // The same value through the request's path, which the tests above pin.
             let alone = try Fixture(
@@ -361,6 +366,63 @@ import Testing
                 return try one(feature, item % 2 == 0 ? stored : own[feature.key] ?? stored)
             }
             expect(found[item], expected)
+        }
+    }
+
+    @Test func `encoding attributes at load gives the bits of encoding them per candidate`() throws {
+        var definitions = Self.itemFeatures
+        definitions.insert(
+            FeatureDefinition(name: "row", origin: .itemID, encoding: .row(dimension: 3)), at: 2)
+        definitions.insert(
+            FeatureDefinition(
+                name: "where", origin: .context, encoding: .hash(buckets: 3, dimension: 2, pooling: nil)),
+            at: 4)
+        var random = SeededRandom(31)
+        let candidates = (0..<40).map { _ in
+            var own: FeatureValues = [:]
+            if Bool.random(using: &random) { own["tags"] = .strings(["tag1", "new", "tag2"]) }
+            if Bool.random(using: &random) {
+                own["price"] = .number(Double.random(in: -9...99, using: &random))
+            }
+            if Bool.random(using: &random) { own["bid"] = .number(1) }
+            let isPlain = Bool.random(using: &random)
+            return Candidate(
+                row: Int.random(in: 0..<Self.items, using: &random), sources: .request,
+                features: isPlain ? [:] : own)
+        }
+        let query = Query(now: 0, contextFeatures: ["where": .string("here")])
+        let expected = try Fixture(definitions, tableMaximum: 0).encode(query, candidates)
+        // Rows of 1 to 11 floats: none, some and all of the attributes fit.
+        for columns in 1...12 {
+            let f = try Fixture(definitions, tableMaximum: columns * Self.items * 4)
+            #expect(try f.encode(query, candidates) == expected)
+        }
+        let f = try Fixture(definitions)
+        #expect(try f.encode(query, candidates) == expected)
+        #expect(throws: FeatureError.arrayNotAllowed(feature: "colour", key: "colour")) {
+            try f.encode(
+                query, [Candidate(row: 0, sources: .request, features: ["colour": .strings(["red"])])])
+        }
+    }
+
+    @Test func `query and candidates write the columns that are theirs, together all of them`() throws {
+        let definitions =
+            Self.itemFeatures + [
+                FeatureDefinition(
+                    name: "where", origin: .context, encoding: .hash(buckets: 3, dimension: 2, pooling: nil)),
+                FeatureDefinition(
+                    name: "score", origin: .stage, encoding: .stage(.towerScore, mean: 0, deviation: 1)),
+            ]
+        let f = try Fixture(definitions)
+        let rows = MutableMatrix(rows: 2, columns: f.encoder.width)
+        rows.view.fill(.nan)
+        try f.encoder.encodeQuery(Query(now: 0), into: rows.view, row: 0)
+        try f.encoder.encodeCandidates(
+            Self.candidates([3])[...], stages: StageValues(), into: rows.view(rows: 1..<2))
+        for column in 0..<f.encoder.width {
+            let isCandidates = f.encoder.candidateRanges.contains { $0.contains(column) }
+            #expect(rows[0, column].isNaN == isCandidates)
+            #expect(rows[1, column].isNaN == !isCandidates)
         }
     }
 

@@ -92,23 +92,71 @@ import Testing
         for seed in 0..<12 {
             let twin = Twin(UInt64(seed), structure, lowRank: lowRank)
             let tensors = try twin.tensors.bundle()
-            let model = try DCNV2(twin.configuration, width: twin.width, tensors: tensors)
-            try tensors.refuseUnread()
             var random = SeededRandom(UInt64(70 + seed))
+            let candidateColumns = Self.ranges(twin.width, &random)
+            let model = try DCNV2(
+                twin.configuration, width: twin.width, candidateColumns: candidateColumns, tensors: tensors)
+            try tensors.refuseUnread()
             let count = 37
-            let input = Matrix(
-                rows: count, columns: twin.width,
-                values: (0..<count * twin.width).map { _ in Float.random(in: -1.5...1.5, using: &random) })
-            let expected = (0..<count).flatMap { twin.logits(input.copyRow($0).map(Double.init)) }
             for size in [1, 5, 64] {
                 let run = DCNV2Run(model, blockRows: size)
-                let logits = MutableMatrix(rows: count, columns: model.taskCount)
-                for first in stride(from: 0, to: count, by: size) {
-                    let rows = first..<min(first + size, count)
-                    run.logits(input.view(rows: rows), into: logits.view(rows: rows))
+                // A request, and another one with the same scratch.
+                for _ in 0..<2 {
+                    let input = Self.input(count, twin.width, candidateColumns, &random)
+                    let expected = (0..<count).flatMap { twin.logits(input.copyRow($0).map(Double.init)) }
+                    let logits = MutableMatrix(rows: count, columns: model.taskCount)
+                    run.begin(input.view)
+                    for first in stride(from: 0, to: count, by: size) {
+                        let rows = first..<min(first + size, count)
+                        run.logits(input.view(rows: rows), into: logits.view(rows: rows))
+                    }
+                    expectTwin(doubles(logits.view), expected)
                 }
-                expectTwin(doubles(logits.view), expected)
             }
+        }
+    }
+
+    /// Columns that differ between candidates: nil for all, or some ascending ranges, also side by side or
+    /// none.
+    static func ranges(_ width: Int, _ random: inout SeededRandom) -> [Range<Int>]? {
+        guard Int.random(in: 0..<5, using: &random) > 0 else { return nil }
+        let cuts = (0..<2 * Int.random(in: 0...3, using: &random)).map { _ in
+            Int.random(in: 0...width, using: &random)
+        }.sorted()
+        return stride(from: 0, to: cuts.count, by: 2).map { cuts[$0]..<cuts[$0 + 1] }
+    }
+
+    /// Rows that are the same outside of `candidateColumns`.
+    static func input(
+        _ count: Int, _ width: Int, _ candidateColumns: [Range<Int>]?, _ random: inout SeededRandom
+    ) -> Matrix {
+        var values = (0..<count * width).map { _ in Float.random(in: -1.5...1.5, using: &random) }
+        for row in 0..<count {
+            for column in 0..<width
+            where !(candidateColumns ?? [0..<width]).contains(where: { $0.contains(column) }) {
+                values[row * width + column] = values[column]
+            }
+        }
+        return Matrix(rows: count, columns: width, values: values)
+    }
+
+    @Test func `the request's share makes no more difference than the order of a sum`() throws {
+        for seed in 0..<12 {
+            let twin = Twin(UInt64(seed), seed % 2 == 0 ? .stacked : .parallel, lowRank: seed % 4 < 2)
+            let tensors = try twin.tensors.bundle()
+            var random = SeededRandom(UInt64(90 + seed))
+            let columns = Self.ranges(twin.width, &random)
+            let input = Self.input(9, twin.width, columns, &random)
+            let logits = try [columns, nil].map { columns in
+                let model = try DCNV2(
+                    twin.configuration, width: twin.width, candidateColumns: columns, tensors: tensors)
+                let run = DCNV2Run(model)
+                let logits = MutableMatrix(rows: 9, columns: model.taskCount)
+                run.begin(input.view)
+                run.logits(input.view, into: logits.view)
+                return doubles(logits.view)
+            }
+            expectSame(logits[0], logits[1])
         }
     }
 

@@ -29,8 +29,8 @@ float CKernels_softmax(float *s, size_t n, float extra, float extra_count);
 void CKernels_layer_norm(const float *x, const float *weight, const float *bias, float epsilon, float *y, size_t n);
 // y[i] = a[i] * b[i]
 void CKernels_multiply(const float *a, const float *b, float *y, size_t n);
-// The DCN-V2 cross step: x[i] += x0[i] * (product[i] + bias[i])
-void CKernels_cross(const float *x0, const float *product, const float *bias, float *x, size_t n);
+// The DCN-V2 cross step: product[i] = x[i] + x0[i] * (product[i] + bias[i]); x may be x0.
+void CKernels_cross(const float *x0, const float *x, const float *bias, float *product, size_t n);
 // 1 if all are finite.
 int CKernels_all_finite(const float *x, size_t n);
 
