@@ -69,7 +69,9 @@ class Delta(harness.Case):
         self.assertTrue(answers[0][0]["items"])
 
     def test_a_delta_without_its_base_is_refused(self) -> None:
-        folder = SCRATCH / "bundles" / "delta-alone"
+        # Apart from the copies of the base that other cases make.
+        folder = SCRATCH / "alone" / "delta"
+        folder.parent.mkdir(exist_ok=True)
         write_delta(DEMO, changed("whole-2"), folder)
         for bases in ([], ["--base-bundles", str(folder)], ["--base-bundles", "/nowhere:" + str(folder.parent)]):
             done = harness.run("check", str(folder), *INDEX, *bases)
