@@ -10,7 +10,8 @@ private struct Rig {
 
     init(keepsPrevious: Bool = true) throws {
         reaper = try BundleReaper(logger: SmallBundle.silentLogger)
-        registry = BundleRegistry(reaper: reaper, keepsPrevious: keepsPrevious, historyBudget: HistoryBudget(byteCount: 0))
+        registry = BundleRegistry(
+            reaper: reaper, keepsPrevious: keepsPrevious, historyBudget: HistoryBudget(byteCount: 0))
     }
 
     /// A version of its own, with a manifest of its own.

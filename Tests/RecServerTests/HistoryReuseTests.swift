@@ -54,7 +54,9 @@ import Threading
             }
         }
         request.now = SmallBundle.now + Double([0, 0, 100, 1e5].randomElement(using: &random) ?? 0)
-        request.candidates = stride(from: 0, to: SmallBundle.items, by: 4).map { .init(itemID: "i\($0)", features: [:]) }
+        request.candidates = stride(from: 0, to: SmallBundle.items, by: 4).map {
+            .init(itemID: "i\($0)", features: [:])
+        }
         request.mayDegrade = false
         request.deadlineMilliseconds = 10_000
         return request
