@@ -5,7 +5,7 @@ struct RecBenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "recbench", abstract: "Measures RecServer's parts on generated reference workloads.",
         subcommands: [
-            RetrievalCommand.self, SequenceCommand.self, RankerCommand.self, BundleCommand.self,
-            RequestsCommand.self,
+            RetrievalCommand.self, SequenceCommand.self, CacheCommand.self, RankerCommand.self,
+            BundleCommand.self, RequestsCommand.self,
         ])
 }

@@ -83,7 +83,7 @@ struct SequenceCommand: ParsableCommand {
         return window
     }
 
-    private func makeModel() throws -> SequenceModel {
+    func makeModel() throws -> SequenceModel {
         let width = dimension / heads
         let normalizer = events + 1
         let configuration = SequenceConfiguration(
