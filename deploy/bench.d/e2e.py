@@ -344,6 +344,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache-bytes", type=int, default=2 << 30, help="histories' budget, ours and the peer's")
     parser.add_argument("--peer-chunk", type=int, default=500, help="candidates the peer takes at once")
     parser.add_argument("--catalogue", type=int, nargs=2, default=[100_000, 1_000_000], metavar=("BASE", "GROWN"))
+    parser.add_argument("--items", type=int, help="of the shape's bundle, in place of its own number")
+    parser.add_argument("--users", type=int, help="likewise")
     parser.add_argument("--growth-users", type=int, default=20_000)
     parser.add_argument("--growth-events", type=int, default=256)
     parser.add_argument("--cached-users", type=int, default=1000)
@@ -360,7 +362,7 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     for name in ("recserver", "recbench", "python", "work"):
         setattr(options, name, os.path.abspath(getattr(options, name)))
-    options.sizes = {}
+    options.sizes = {name: getattr(options, name) for name in ("items", "users") if getattr(options, name)}
     if options.quick:
         options.shape, options.rounds, options.seconds = "small", 3, 1.0
         options.requests, options.quality, options.catalogue = 200, 50, [10_000, 100_000]
