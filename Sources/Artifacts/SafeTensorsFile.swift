@@ -61,7 +61,7 @@ internal import JSON
         unsafe digest = context
         guard descriptor >= 0 else { throw failure("open") }
         guard unsafe EVP_DigestInit_ex(digest, EVP_sha256(), nil) == 1 else { throw failure("digest") }
-        try put(Self.header(tensors))
+        try put(Self.header(tensors.map { ($0.name, $0.type, $0.shape, $0.byteCount) }))
         missing = tensors.first?.byteCount ?? 0
         skipComplete()
     }
@@ -127,7 +127,10 @@ internal import JSON
         BundleError(file: name, expected: "\(step) to succeed", found: FileBytes.reason())
     }
 
-    private static func header(_ tensors: [Tensor]) -> [UInt8] {
+    /// The length and the JSON header, padded to a multiple of 8, of tensors that follow end to end.
+    static func header(
+        _ tensors: [(name: String, type: TensorEntry.DataType, shape: [Int], byteCount: Int)]
+    ) -> [UInt8] {
         var json = JSONWriter(capacity: 96 * tensors.count)
         var offset = 0
         json.beginObject()

@@ -1,4 +1,3 @@
-internal import JSON
 public import Kernels
 
 /// Collects tensors and writes them as one safetensors file: for benchmarks' bundles and for tests.
@@ -60,32 +59,9 @@ public struct SafeTensorsWriter {
         let ordered = tensors.enumerated().sorted {
             ($1.element.type.size, $0.offset) < ($0.element.type.size, $1.offset)
         }.map(\.element)
-        var header = JSONWriter(capacity: 64 * ordered.count)
-        var offset = 0
-        header.beginObject()
-        for tensor in ordered {
-            header.key(tensor.name)
-            header.beginObject()
-            header.key("dtype")
-            header.value(tensor.type.rawValue)
-            header.key("shape")
-            header.beginArray()
-            for extent in tensor.shape { header.value(extent) }
-            header.endArray()
-            header.key("data_offsets")
-            header.beginArray()
-            header.value(offset)
-            offset += tensor.bytes.count
-            header.value(offset)
-            header.endArray()
-            header.endObject()
-        }
-        header.endObject()
-        var text = header.bytes
-        while text.count % 8 != 0 { text.append(0x20) }
-        var file = Self.littleEndian([UInt64(text.count)])
-        file.reserveCapacity(8 + text.count + offset)
-        file.append(contentsOf: text)
+        var file = SafeTensorsFile.header(
+            ordered.map { ($0.name, $0.type, $0.shape, $0.bytes.count) })
+        file.reserveCapacity(file.count + ordered.reduce(0) { $0 + $1.bytes.count })
         for tensor in ordered { file.append(contentsOf: tensor.bytes) }
         return file
     }

@@ -214,6 +214,8 @@ final class BundleLoads: Sendable {
                 bundle, as: order.label, share: order.share, pinned: order.isPinned)
             return isNew ? .published(bundle) : .unchanged(bundle)
         } catch {
+            // What was set aside for the version's histories goes back to those that serve.
+            registry.divideHistoryBudget()
             return .refused(Refusal(error))
         }
     }
