@@ -1,7 +1,5 @@
 #include "CKernels.h"
 
-#include <stdatomic.h>
-
 struct table {
     float (*dot)(const float *, const float *, size_t);
     float (*squared_distance)(const float *, const float *, size_t);
@@ -64,19 +62,17 @@ int CKernels_level_supported(void) {
     return 0;
 }
 
-// Set once before main and by tests, read by every thread: relaxed atomics, which cost a plain load.
-static _Atomic int current = 0;
-static const struct table *_Atomic chosen = &portable_table;
-#define use atomic_load_explicit(&chosen, memory_order_relaxed)
+// The machine's level, found before main, and how far below it this thread stays: 0 but in tests.
+static int supported = 0;
+static _Thread_local int lowered = 0;
+#define use tables[supported - lowered]
 
-__attribute__((constructor)) static void choose(void) { CKernels_set_level(CKernels_level_supported()); }
+__attribute__((constructor)) static void choose(void) { supported = CKernels_level_supported(); }
 
-int CKernels_level(void) { return atomic_load_explicit(&current, memory_order_relaxed); }
+int CKernels_level(void) { return supported - lowered; }
 
 void CKernels_set_level(int level) {
-    if (level < 0 || level > CKernels_level_supported()) return;
-    atomic_store_explicit(&current, level, memory_order_relaxed);
-    atomic_store_explicit(&chosen, tables[level], memory_order_relaxed);
+    if (level >= 0 && level <= supported) lowered = supported - level;
 }
 
 float CKernels_dot(const float *a, const float *b, size_t n) { return use->dot(a, b, n); }

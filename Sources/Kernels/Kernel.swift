@@ -12,8 +12,7 @@ public enum Kernel {
     /// The best level of this machine.
     public static var supported: Level { Level(rawValue: CKernels_level_supported()) ?? .portable }
 
-    /// The level in use. Set it only in tests, before other threads compute; a level above `supported` is
-    /// ignored.
+    /// The level the calling thread uses, `supported` unless a test lowered it; a level above that is ignored.
     public static var level: Level {
         get { Level(rawValue: CKernels_level()) ?? .portable }
         set { CKernels_set_level(newValue.rawValue) }

@@ -1,13 +1,7 @@
-// Sources: Sources/JSON/JSONParser.swift Sources/JSON/JSONReader.swift Sources/JSON/JSONValue.swift
-// Sources: Sources/JSON/JSONWriter.swift Sources/Kernels/Kernel.swift Sources/Kernels/Matrix.swift
-// Sources: Sources/Kernels/ScalarMath.swift Sources/Artifacts/BundleError.swift
-// Sources: Sources/Artifacts/BundleTensors.swift Sources/Artifacts/FileBytes.swift
-// Sources: Sources/Artifacts/Manifest.swift Sources/Artifacts/ManifestDecoder.swift
-// Sources: Sources/Artifacts/ManifestFeatureDecoder.swift
-// Sources: Sources/Artifacts/ManifestStageDecoder.swift Sources/Artifacts/SafeTensors.swift
-// Sources: Sources/Artifacts/StageConfiguration.swift Sources/Artifacts/StringList.swift
-// Sources: Tests/ArtifactsTests/BundleProperty.swift
-// C: Sources/CKernels/CKernels.c
+// Sources: Sources/JSON/*.swift Sources/RecCore/*.swift Sources/Kernels/*.swift Sources/Threading/*.swift
+// Sources: Sources/Artifacts/*.swift Tests/ArtifactsTests/BundleProperty.swift
+// C: Sources/CKernels/*.c Sources/CLinux/*.c
+// Libraries: openblas crypto
 // Options: -max_len=4096
 
 /// One input: a tensor file, every tensor of which is read in every way.

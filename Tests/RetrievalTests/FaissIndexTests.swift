@@ -57,7 +57,7 @@ import Testing
             try index.search(queries.view.row(q), k: 40, settings: Self.settings, into: buffer)
             return buffer.all
         }
-        let wrong = await withTaskGroup(of: Int.self) { group in
+        let wrong = try await withThrowingTaskGroup(of: Int.self) { group in
             for thread in 0..<4 {
                 group.addTask {
                     FaissIndex.setThreads(1)
@@ -66,7 +66,7 @@ import Testing
                     for round in 0..<4 {
                         for i in 0..<queries.rows {
                             let q = (i * 7 + thread * 13 + round) % queries.rows
-                            try? index.search(
+                            try index.search(
                                 queries.view.row(q), k: 40, settings: Self.settings, into: buffer)
                             if buffer.all != expected[q] { wrong += 1 }
                         }
@@ -74,7 +74,7 @@ import Testing
                     return wrong
                 }
             }
-            return await group.reduce(0, +)
+            return try await group.reduce(0, +)
         }
         #expect(wrong == 0)
     }

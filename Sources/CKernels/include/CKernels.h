@@ -9,7 +9,7 @@
 
 // Highest level this machine can run: 0 portable, 1 AVX2 + FMA, 2 AVX-512.
 int CKernels_level_supported(void);
-// Level in use; set by tests to walk every path. A level above the supported one is ignored.
+// Level this thread uses; set by tests to walk every path. A level above the supported one is ignored.
 int CKernels_level(void);
 void CKernels_set_level(int level);
 
