@@ -12,7 +12,8 @@ public enum Kernel {
     /// The best level of this machine.
     public static var supported: Level { Level(rawValue: CKernels_level_supported()) ?? .portable }
 
-    /// The level the calling thread uses, `supported` unless a test lowered it; a level above that is ignored.
+    /// The level the calling thread uses: `supported` unless a test lowered it. A level above that is
+    /// ignored.
     public static var level: Level {
         get { Level(rawValue: CKernels_level()) ?? .portable }
         set { CKernels_set_level(newValue.rawValue) }
