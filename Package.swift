@@ -36,8 +36,8 @@ let package = Package(
         .executableTarget(
             name: "RecServer",
             dependencies: [
-                "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "Threading", "RecCore",
-                "JSON",
+                "HTTP", "Retrieval", "Ranking", "UserState", "Features", "Artifacts", "Kernels", "Threading",
+                "RecCore", "JSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -56,6 +56,7 @@ let package = Package(
         module("HTTP", ["Threading", "CLinux"]),
         module("Retrieval", ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"]),
         module("Ranking", ["RecCore", "Kernels", "Artifacts", "Features", "Threading"]),
+        module("UserState", ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"]),
 
         // MARK: - Base: what we stand on
         module("Features", ["RecCore", "Kernels", "Artifacts"]),
@@ -75,6 +76,7 @@ let package = Package(
             ]),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CSQLite"),
 
         // MARK: - Tests
         .target(
@@ -88,11 +90,12 @@ let package = Package(
         tests("HTTP", ["HTTP", "Threading"]),
         tests("Retrieval", ["Retrieval", "Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore", "Threading"]),
+        tests("UserState", ["UserState", "RecCore", "Threading"]),
         tests(
             "RecServer",
             [
-                "RecServer", "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "RecCore",
-                "JSON",
+                "RecServer", "HTTP", "Retrieval", "Ranking", "UserState", "Features", "Artifacts", "Kernels",
+                "RecCore", "JSON",
             ]),
         tests("Tidy", []),
     ],

@@ -108,6 +108,86 @@ struct Configuration: Equatable, Sendable {
             name: "batch_max", domain: .integer(default: 256, range: 1...10_000, unit: "lines"),
             why: "most lines of an NDJSON batch; beyond it 400"),
         Tunable(
+            name: "state_dir", domain: .text(""),
+            why: "folder of the user state: events, features, consent; without one nothing is kept"),
+        Tunable(
+            name: "state_cache_bytes",
+            domain: .integer(default: 268_435_456, range: 0...1_099_511_627_776, unit: "bytes"),
+            why: "for users' state in memory, in front of the folder"),
+        Tunable(
+            name: "history_max", domain: .integer(default: 1024, range: 16...65_536, unit: "events"),
+            why: "events kept of a user"),
+        Tunable(
+            name: "retention_days", domain: .integer(default: 0, range: 0...36_500, unit: "days"),
+            why: "after which events are dropped; 0 keeps them"),
+        Tunable(
+            name: "event_window_s", domain: .integer(default: 86_400, range: 0...315_360_000, unit: "s"),
+            why: "an event may arrive this long after a newer one of its user; later it is refused"),
+        Tunable(
+            name: "event_id_days", domain: .integer(default: 7, range: 1...365, unit: "days"),
+            why: "for which event ids are remembered, so that no event counts twice"),
+        Tunable(
+            name: "unknown_items", domain: .choice(default: "keep", of: ["keep", "refuse"]),
+            why: "what becomes of events whose item the catalogue does not have"),
+        Tunable(
+            name: "events_max", domain: .integer(default: 10_000, range: 1...100_000, unit: "events"),
+            why: "most events of one request; beyond it 400"),
+        Tunable(
+            name: "events_body_max",
+            domain: .integer(default: 4_194_304, range: 1024...67_108_864, unit: "bytes"),
+            why: "largest body of POST /events; beyond it 413"),
+        Tunable(
+            name: "event_queue_depth", domain: .integer(default: 1024, range: 1...65_536, unit: "changes"),
+            why: "changes of user state that may wait to be written; beyond it 503 with Retry-After"),
+        Tunable(
+            name: "ignored_after", domain: .integer(default: 0, range: 0...1000, unit: "times"),
+            why: "items shown this often to a user who did nothing with them are left out; 0 for never"),
+        Tunable(
+            name: "ignored_ttl_s", domain: .integer(default: 86_400, range: 1...31_536_000, unit: "s"),
+            why: "for which such an item stays away, counted from when it was shown last"),
+        Tunable(
+            name: "popularity_half_life_s",
+            domain: .integer(default: 604_800, range: 0...315_360_000, unit: "s"),
+            why: "in which an event loses half its weight in what is popular; 0 leaves that to the bundle"),
+        Tunable(
+            name: "popularity_by", domain: .text(""),
+            why: "a user feature, such as country, by whose values popularity is counted besides"),
+        Tunable(
+            name: "session_shift_max", domain: .integer(default: 0, range: 0...500, unit: "places"),
+            why: "most places an item moves between a user's consecutive answers; 0 for no bound"),
+        Tunable(
+            name: "session_ttl_s", domain: .integer(default: 1800, range: 1...86_400, unit: "s"),
+            why: "without a request after which a user's session is over"),
+        Tunable(
+            name: "eager_s", domain: .integer(default: 300, range: 0...86_400, unit: "s"),
+            why: "new events of users seen this recently are encoded when the server is idle; 0 for never"),
+        Tunable(
+            name: "cursor_bytes",
+            domain: .integer(default: 67_108_864, range: 0...1_099_511_627_776, unit: "bytes"),
+            why: "for slates that cursors continue; 0 gives no cursors"),
+        Tunable(
+            name: "cursor_ttl_s", domain: .integer(default: 1800, range: 1...86_400, unit: "s"),
+            why: "for which a cursor continues its slate"),
+        Tunable(
+            name: "keys_file", domain: .text(""),
+            why: "JSON file of API keys, hashed, with their roles and rates; read again on SIGHUP"),
+        Tunable(
+            name: "rate_per_address", domain: .integer(default: 0, range: 0...1_000_000, unit: "requests/s"),
+            why: "for each peer address; beyond it 429; 0 for no limit"),
+        Tunable(
+            name: "feedback_dir", domain: .text(""),
+            why: "folder of the log of slates shown, for training; without one none is written"),
+        Tunable(
+            name: "feedback_percent", domain: .integer(default: 100, range: 0...100, unit: "%"),
+            why: "share of slates that are logged"),
+        Tunable(
+            name: "feedback_file_bytes",
+            domain: .integer(default: 67_108_864, range: 4096...4_294_967_296, unit: "bytes"),
+            why: "size at which a new file of the log is begun"),
+        Tunable(
+            name: "feedback_files", domain: .integer(default: 16, range: 2...10_000, unit: "files"),
+            why: "files of the log that are kept; the oldest go"),
+        Tunable(
             name: "header_timeout_ms", domain: .integer(default: 10_000, range: 10...600_000, unit: "ms"),
             why: "for a whole request head; beyond it 408"),
         Tunable(

@@ -1,6 +1,7 @@
 import HTTP
 import Logging
 import Threading
+import UserState
 
 /// What all threads of the daemon share: the published snapshot, metrics, ids, the log; and the HTTP edge
 /// around them.
@@ -11,12 +12,16 @@ final class RecommendService: Sendable {
     let identifiers = IdentifierSource()
     let registry: BundleRegistry
     let reaper: BundleReaper
+    /// What users did; nil when nothing is kept.
+    let users: UserStates?
     private let draining = Lock(false)
 
     init(
-        settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0, logger: Logger
+        settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
+        users: UserStates? = nil, logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
+        self.users = users
         self.logger = logger
         reaper = try BundleReaper(logger: logger)
         registry = BundleRegistry(

@@ -3,6 +3,7 @@ import HTTP
 import Kernels
 import Logging
 import Threading
+import UserState
 
 /// The daemon: composition root and life cycle, listen → load → ready → drain → stop.
 final class Server {
@@ -24,7 +25,8 @@ final class Server {
         service = try RecommendService(
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
-            historyBytes: configuration.integer("history_cache_bytes"), logger: logger)
+            historyBytes: configuration.integer("history_cache_bytes"),
+            users: configuration.text("state_dir").isEmpty ? nil : UserStates(), logger: logger)
     }
 
     /// What runs while the daemon does.

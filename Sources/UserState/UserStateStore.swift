@@ -1,0 +1,43 @@
+/// Where user state is kept durably.
+///
+/// The embedded one is SQLite; a shared one (a Redis Cluster) fits the same shape: every change names its
+/// users, reads are of one user, and nothing asks for an order among users.
+public protocol UserStateStore: Sendable {
+    /// What is held of a user; nil when nothing is. Any thread.
+    func user(_ id: String) throws(UserStateError) -> StoredUser?
+
+    /// Applies changes in their order and makes all of them durable at once, or none. One thread at a time.
+    /// - Parameter seed: what else is known of a user who is kept for the first time.
+    func apply(
+        _ changes: [UserChange], seed: (_ user: String) -> UserSeed?
+    ) throws(UserStateError) -> [ChangeOutcome]
+}
+
+/// A history known from elsewhere, with which a user's kept history begins.
+public struct UserSeed: Sendable {
+    /// Oldest first.
+    public var events: [StoredEvent]
+    /// Events before those.
+    public var offset: Int
+
+    /// A history of `events` after `offset` older ones.
+    public init(events: [StoredEvent], offset: Int = 0) {
+        self.events = events
+        self.offset = offset
+    }
+}
+
+/// Limits of what is kept.
+public struct UserStateLimits: Sendable {
+    /// Events kept per user.
+    public var historyMaximum = 1024
+    /// Seconds an event may arrive after a newer one of its user.
+    public var lateness: Double = 86_400
+    /// Seconds after which an event is dropped; nil keeps it.
+    public var retention: Double?
+    /// Seconds for which event ids are remembered.
+    public var eventIDs: Double = 7 * 86_400
+
+    /// The defaults above.
+    public init() {}
+}
