@@ -34,7 +34,12 @@ public enum Digest {
         return hex(digest)
     }
 
-    private static func hex(of span: Span<UInt8>) -> String {
+    private static func hex(of span: Span<UInt8>) -> String { hex(bytes(of: span)) }
+
+    /// The 32 bytes of the SHA-256 of `bytes`.
+    static func sha256Bytes(_ bytes: [UInt8]) -> [UInt8] { Self.bytes(of: bytes.span) }
+
+    private static func bytes(of span: Span<UInt8>) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 32)
         var length: UInt32 = 32
         // SAFETY: EVP_Digest reads `span.count` bytes and writes 32, the size of `digest`.
@@ -45,7 +50,7 @@ public enum Digest {
             }
         }
         precondition(status == 1, "OpenSSL refuses SHA-256")
-        return hex(digest)
+        return digest
     }
 
     /// Two lower-case hexadecimal digits a byte.

@@ -24,6 +24,9 @@ extension ComputeWorker {
     ) throws(Problem) -> [UInt8] {
         var request = try RecommendRequest(body: body, isLenient: headers.isLenient)
         try headers.identify(&request)
+        if let cursor = request.cursor {
+            return try page(of: cursor, request, requestID, &clock)
+        }
         let choice = try service.registry.choose(
             model: request.model, userID: request.userID, requestID: requestID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
@@ -31,9 +34,11 @@ extension ComputeWorker {
             try pipeline.recommend(request, receivedAt: receivedAt, clock: &clock)
         }
         service.metrics.requests(choice.label).add()
+        let recommendationID = service.identifiers.next()
+        let model = choice.label?.rawValue ?? recommendation.modelVersion
         let answer = recommendation.encoded(
-            recommendationID: service.identifiers.next(), requestID: requestID,
-            model: choice.label?.rawValue ?? recommendation.modelVersion)
+            recommendationID: recommendationID, requestID: requestID, model: model,
+            nextCursor: hold(recommendation, recommendationID, model, request.userID, choice.bundle.snapshot))
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {
             service.metrics.record(stage, nanoseconds: nanoseconds)

@@ -10,6 +10,8 @@ struct PipelineSettings: Sendable {
     let microbatch: Int
     /// Lines of a batch.
     let batchMax: Int
+    /// Items of a slate that cursors may continue; 0 when none is held.
+    let slateItems: Int
     /// Instruction set of the element-wise kernels.
     let kernelLevel: String
 
@@ -20,6 +22,7 @@ struct PipelineSettings: Sendable {
         shortlistFactorMax = configuration.integer("shortlist_factor_max")
         microbatch = configuration.integer("microbatch")
         batchMax = configuration.integer("batch_max")
+        slateItems = configuration.integer("cursor_bytes") > 0 ? Slates.itemsMaximum : 0
         kernelLevel = "\(Kernel.level)"
     }
 

@@ -14,16 +14,20 @@ final class RecommendService: Sendable {
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
     let users: UserStates?
+    /// What cursors continue.
+    let slates: Slates
     private let draining = Lock(false)
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, logger: Logger
+        users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
+        logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
+        self.slates = slates
         self.logger = logger
-        reaper = try BundleReaper(logger: logger)
+        reaper = try BundleReaper(slates: slates, logger: logger)
         registry = BundleRegistry(
             reaper: reaper, keepsPrevious: keepsPrevious,
             historyBudget: HistoryBudget(byteCount: historyBytes))

@@ -26,7 +26,11 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: configuration.text("state_dir").isEmpty ? nil : UserStates(), logger: logger)
+            users: configuration.text("state_dir").isEmpty ? nil : UserStates(),
+            slates: Slates(
+                byteLimit: configuration.integer("cursor_bytes"),
+                ttlSeconds: configuration.integer("cursor_ttl_s")),
+            logger: logger)
     }
 
     /// What runs while the daemon does.
