@@ -26,7 +26,7 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: configuration.text("state_dir").isEmpty ? nil : UserStates(), logger: logger)
+            users: try UserStates(configuration, seed: { _ in nil }), logger: logger)
     }
 
     /// What runs while the daemon does.
@@ -192,6 +192,8 @@ final class Server {
         let isClean = parts.http.stop(within: limit)
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
+        // What was posted is durable before the process ends.
+        service.users?.stop()
         return isClean
     }
 }
