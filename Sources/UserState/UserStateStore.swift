@@ -18,6 +18,18 @@ public protocol UserStateStore: Sendable {
     /// Leaves no byte of erased users and events in any file; false when others are in the way for now.
     func forget() throws(UserStateError) -> Bool
 
+    /// Drops a bounded part of what has outlived its time; true when there may be more to drop now.
+    func age() throws(UserStateError) -> Bool
+
+    /// A user without what has outlived its time.
+    func current(_ user: StoredUser) -> StoredUser
+
+    /// Seconds since 1970 for what happens now: never before an earlier answer of this process.
+    var now: Double { get }
+
+    /// Bytes of what is kept, and of the log of newest changes.
+    var byteCounts: (database: Int, log: Int) { get }
+
     /// Number of the newest durable commit.
     var commit: Int64 { get }
 
@@ -33,6 +45,9 @@ public struct AppliedChanges: Sendable {
     public var users: [(id: String, user: StoredUser?)]
     /// The commit's number.
     public var commit: Int64
+    /// Whether there was a commit before it that had been answered as failed: all users may differ from what
+    /// is known of them.
+    public var isAfterUnknown = false
 }
 
 /// A history known from elsewhere, with which a user's kept history begins.

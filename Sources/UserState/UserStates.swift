@@ -41,12 +41,12 @@ public final class UserStates: Sendable {
     /// What is held of a user: what every acknowledged change left.
     public func user(_ id: String) throws(UserStateError) -> StoredUser? {
         switch cache.find(id) {
-        case .user(let user): return user
+        case .user(let user): return user.map(store.current)
         case .missing(let ticket):
             do {
                 let user = try store.user(id)
                 cache.fill(id, user, ticket: ticket)
-                return user
+                return user.map(store.current)
             } catch {
                 cache.giveUp(id, ticket: ticket)
                 throw error
@@ -61,6 +61,22 @@ public final class UserStates: Sendable {
 
     /// Names this store among all: sequences and commits of another one mean nothing here.
     public var epoch: Int64 { store.epoch }
+
+    /// Seconds since 1970 for events that come without a time: never before an earlier answer of this process,
+    /// also when the wall clock is set back.
+    public var now: Double { store.now }
+
+    /// What was done since the start, and what there is now.
+    public var counters: UserStateCounters {
+        var counters = writer.counters
+        let cached = cache.counters
+        counters.cacheHits = cached.hits
+        counters.cacheMisses = cached.misses
+        counters.cacheUsers = cached.users
+        counters.cacheBytes = cached.bytes
+        (counters.databaseBytes, counters.logBytes) = store.byteCounts
+        return counters
+    }
 
     /// The newest commit that reads see.
     public var commit: Int64 { writer.commit }
