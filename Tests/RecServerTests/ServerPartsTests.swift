@@ -1,8 +1,43 @@
+import HTTP
 import Testing
 
 @testable import RecServer
 
 @Suite struct ServerPartsTests {
+    private let long = String(repeating: "x", count: 129)
+
+    @Test func `a path has one label in metrics whatever it names`() {
+        for (path, route) in [
+            ("/events", .events), ("/users/u", .user), ("/users/{user_id}", .user),
+            ("/users/u/events/e", .userEvent), ("/users/u/x", .userEvent), ("/other", .other), ("/x", .other),
+            ("/similar/a", .similar), ("/recommend", .recommend),
+        ] as [(String, Metrics.Route)] {
+            #expect(Router.route(path: path) == route)
+        }
+    }
+
+    @Test func `without keys only programs on this machine reach what is kept of users`() {
+        func isLet(_ headers: [(String, String)], isLoopback: Bool = true) -> Bool {
+            let request = HTTPRequest(
+                method: "POST", path: "/events", headers: HTTPHeaders(headers), isLoopback: isLoopback)
+            do throws(Problem) {
+                try Access.check(.events, request)
+                return true
+            } catch {
+                return false
+            }
+        }
+        for host in ["127.0.0.1", "127.0.0.1:8080", "localhost:80", "[::1]:8080"] {
+            #expect(isLet([("Host", host)]) && !isLet([("Host", host)], isLoopback: false))
+            for name in ["Origin", "Forwarded", "X-Forwarded-For", "X-Real-IP"] {
+                #expect(!isLet([("Host", host), (name, "x")]))
+            }
+        }
+        for host in ["example.org", "evil.localhost.example", "10.0.0.1"] {
+            #expect(!isLet([("Host", host)]))
+        }
+    }
+
     @Test func `every path finds its endpoint, other methods are refused with the allowed ones`() throws {
         #expect(try Router.match(method: "POST", path: "/recommend") == .recommend)
         #expect(try Router.match(method: "GET", path: "/similar/a%2Fb%20c") == .similar(itemID: "a/b c"))
@@ -12,6 +47,30 @@ import Testing
         }
         #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD")) {
             try Router.match(method: "POST", path: "/metrics")
+        }
+        let users: [(String, Router.UserMethod)] = [
+            ("GET", .get), ("HEAD", .get), ("PUT", .replace), ("PATCH", .patch), ("DELETE", .erase),
+        ]
+        for (method, expected) in users {
+            #expect(try Router.match(method: method, path: "/users/a%2Fb") == .user(expected, id: "a/b"))
+        }
+        #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD, PUT, PATCH, DELETE")) {
+            try Router.match(method: "POST", path: "/users/u")
+        }
+        #expect(
+            try Router.match(method: "DELETE", path: "/users/%75/events/a%2Fevents")
+                == .removeEvent(user: "u", eventID: "a/events"))
+        #expect(throws: Problem(.methodNotAllowed, allow: "DELETE")) {
+            try Router.match(method: "GET", path: "/users/u/events/e")
+        }
+        for path in [
+            "/users", "/users/", "/users//", "/users/u/", "/users/u/events", "/users/u/events/",
+            "/users//events/e", "/users/u/event/e", "/users/u/events/e/", "/users/u/%65vents/e", "/events/",
+        ] {
+            #expect(throws: Problem(.notFound)) { try Router.match(method: "DELETE", path: path) }
+        }
+        for path in ["/users/%", "/users/%ff", "/users/u/events/%zz", "/users/" + long] {
+            #expect(throws: Problem.self) { try Router.match(method: "DELETE", path: path) }
         }
         for path in ["/", "/recommend/", "/similar", "/similar/", "/similar/a/b", "/metricsx", "*"] {
             #expect(throws: Problem(.notFound)) { try Router.match(method: "GET", path: path) }
