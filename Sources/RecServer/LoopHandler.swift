@@ -23,6 +23,7 @@ struct LoopHandler: Sendable {
         let response: HTTPResponse
         do throws(Problem) {
             let match = try Router.match(method: request.method, path: request.path)
+            try service.access.admit(request, to: match)
             switch match {
             case .recommend, .similar:
                 try admit(

@@ -15,6 +15,7 @@ struct Problem: Error, Equatable {
         case wrongType = "wrong-type"
         case outOfRange = "out-of-range"
         case badRequest = "bad-request"
+        case unauthorized
         case forbidden
         case notFound = "not-found"
         case unknownItem = "unknown-item"
@@ -31,6 +32,7 @@ struct Problem: Error, Equatable {
         case unknownModel = "unknown-model"
         case unknownVariant = "unknown-variant"
         case bundleRefused = "bundle-refused"
+        case rateLimited = "rate-limited"
         case headersTooLarge = "headers-too-large"
         case internalError = "internal"
         case notImplemented = "not-implemented"
@@ -42,6 +44,7 @@ struct Problem: Error, Equatable {
         var status: Int {
             switch self {
             case .malformedJSON, .unknownField, .wrongType, .outOfRange, .badRequest: 400
+            case .unauthorized: 401
             case .forbidden: 403
             case .notFound, .unknownItem: 404
             case .methodNotAllowed: 405
@@ -54,6 +57,7 @@ struct Problem: Error, Equatable {
             case .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel, .unknownVariant,
                 .bundleRefused:
                 422
+            case .rateLimited: 429
             case .headersTooLarge: 431
             case .internalError: 500
             case .notImplemented: 501
@@ -70,6 +74,7 @@ struct Problem: Error, Equatable {
             case .wrongType: "A field has the wrong type"
             case .outOfRange: "A field is out of range"
             case .badRequest: "The request is malformed"
+            case .unauthorized: "The request needs an API key"
             case .forbidden: "The peer may not do this"
             case .notFound: "There is nothing here"
             case .unknownItem: "The item is not in the catalogue"
@@ -86,6 +91,7 @@ struct Problem: Error, Equatable {
             case .unknownModel: "The request names a model that does not answer"
             case .unknownVariant: "The experiment has no such arm"
             case .bundleRefused: "The bundle is not one that can serve"
+            case .rateLimited: "Too many requests"
             case .headersTooLarge: "The headers are too large"
             case .internalError: "The server failed"
             case .notImplemented: "Not implemented"
@@ -100,7 +106,7 @@ struct Problem: Error, Equatable {
     let kind: Kind
     var detail: String?
     var errors: [FieldError] = []
-    /// Seconds for `Retry-After`, with 503.
+    /// Seconds for `Retry-After`, with 429 and 503.
     var retryAfter: Int?
     /// Methods for `Allow`, with 405.
     var allow: String?
