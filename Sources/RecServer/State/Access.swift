@@ -7,6 +7,8 @@ extension Router.Match {
     var role: Role? {
         switch self {
         case .recommend, .similar: .read
+        case .events: .events
+        case .user, .removeEvent: .users
         case .livez, .readyz, .healthz, .version, .metrics, .openapi: nil
         }
     }
