@@ -14,6 +14,8 @@ final class RecommendService: Sendable {
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
     let users: UserStates?
+    /// For failures to read it, which come in thousands.
+    let userReadLog = LogPace()
     private let draining = Lock(false)
 
     init(
