@@ -95,7 +95,7 @@ extension ComputeWorker {
         return applied(headers, response)
     }
 
-    private func applied(_ headers: RequestHeaders, _ response: HTTPResponse) -> HTTPResponse {
+    func applied(_ headers: RequestHeaders, _ response: HTTPResponse) -> HTTPResponse {
         guard headers.isLenient else { return response }
         var response = response
         response.headers.append(("Preference-Applied", "handling=lenient"))

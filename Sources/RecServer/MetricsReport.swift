@@ -17,6 +17,7 @@ struct MetricsReport {
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
         writePipeline(&writer)
+        writeEvents(&writer)
         writeBundles(&writer)
         writeShadow(&writer)
         writeHistories(&writer)
@@ -86,6 +87,18 @@ struct MetricsReport {
             [
                 ("outcome=\"answered\"", metrics.batchLinesAnswered.value),
                 ("outcome=\"refused\"", metrics.batchLinesRefused.value),
+            ])
+    }
+
+    private func writeEvents(_ writer: inout MetricsWriter) {
+        let metrics = service.metrics
+        writer.counter(
+            "recserver_events", "Events posted, by what became of them.",
+            [
+                ("result=\"stored\"", metrics.eventsStored.value),
+                ("result=\"duplicate\"", metrics.eventsDuplicate.value),
+                ("result=\"refused\"", metrics.eventsRefused.value),
+                ("result=\"failed\"", metrics.eventsFailed.value),
             ])
     }
 

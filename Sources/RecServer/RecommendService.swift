@@ -47,6 +47,12 @@ final class RecommendService: Sendable {
         return HTTPResponse(status: 200, headers: headers, body: body)
     }
 
+    /// An answer without content.
+    func emptyResponse(requestID: String) -> HTTPResponse {
+        HTTPResponse(
+            status: 204, headers: [("X-Request-Id", requestID), ("Cache-Control", "no-store")], body: [])
+    }
+
     /// A problem as its answer.
     func response(for problem: Problem, requestID: String, serverTiming: String? = nil) -> HTTPResponse {
         var headers = [

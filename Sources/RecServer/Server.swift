@@ -142,6 +142,7 @@ final class Server {
         func milliseconds(_ name: String) -> Duration { .milliseconds(configuration.integer(name)) }
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
+        limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")
@@ -192,6 +193,7 @@ final class Server {
         let isClean = parts.http.stop(within: limit)
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
+        service.users?.stop()
         return isClean
     }
 }

@@ -49,6 +49,9 @@ public final class UserStates: Sendable {
         return true
     }
 
+    /// Names the store: another one when the folder is made anew.
+    public var epoch: UInt64 { 0 }
+
     /// The newest commit that reads see.
     public var commit: Int64 { 0 }
 
