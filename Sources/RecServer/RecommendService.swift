@@ -16,6 +16,8 @@ final class RecommendService: Sendable {
     let users: UserStates?
     /// Who may ask.
     let access: Access
+    /// For failures to read it, which come in thousands.
+    let userReadLog = LogPace()
     private let draining = Lock(false)
 
     init(
