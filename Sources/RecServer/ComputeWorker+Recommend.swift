@@ -34,9 +34,10 @@ extension ComputeWorker {
         }
         let choice = try service.registry.choose(
             model: request.model, userID: request.userID, requestID: requestID)
+        let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
-            try pipeline.recommend(request, receivedAt: receivedAt, clock: &clock)
+            try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
         }
         service.metrics.requests(choice.label).add()
         let answer = recommendation.encoded(
@@ -50,7 +51,9 @@ extension ComputeWorker {
         if let shadow = choice.shadow, recommendation.degraded.isEmpty {
             request.now = now
             copies.append(
-                ShadowJob(bundle: shadow, request: request, sent: recommendation.items.map(\.itemID)))
+                ShadowJob(
+                    bundle: shadow, request: request, stored: stored,
+                    sent: recommendation.items.map(\.itemID)))
         }
         return answer
     }

@@ -101,6 +101,8 @@ final class Metrics: Sendable {
     let scoresDropped = Counter()
     let exactScans = Counter()
     let historyTokens = Counter()
+    /// Requests answered without their user's state, because it could not be read.
+    let userReadsFailed = Counter()
     let batchLinesAnswered = Counter()
     let batchLinesRefused = Counter()
     /// Events posted, by what became of them.
