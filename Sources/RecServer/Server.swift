@@ -26,7 +26,7 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: configuration.text("state_dir").isEmpty ? nil : UserStates(),
+            users: try UserStates(configuration, seed: { _ in nil }),
             access: try Access(configuration, logger: logger), logger: logger)
     }
 
@@ -200,6 +200,7 @@ final class Server {
         let isClean = parts.http.stop(within: limit)
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
+        // What was posted is durable before the process ends.
         service.users?.stop()
         return isClean
     }
