@@ -27,7 +27,8 @@ final class Server {
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
             users: configuration.text("state_dir").isEmpty ? nil : UserStates(),
-            access: try Access(configuration, logger: logger), logger: logger)
+            access: try Access(configuration, logger: logger),
+            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
     }
 
     /// What runs while the daemon does.
@@ -201,6 +202,7 @@ final class Server {
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
         service.users?.stop()
+        service.feedback?.stop()
         return isClean
     }
 }
