@@ -2,8 +2,8 @@ internal import Glibc
 
 /// A log in a folder of numbered files of whole lines: appended to, begun anew at a size, the oldest removed.
 ///
-/// `NAME-0000000001.ndjson`, then 2 and so on; numbers only grow. A file belongs to the process that holds its
-/// lock: a second one on the same folder writes to a file of its own. For one thread at a time.
+/// `NAME-0000000001.ndjson`, then 2 and so on; numbers only grow. A file belongs to the process that holds
+/// its lock: a second one on the same folder writes to a file of its own. For one thread at a time.
 public final class RotatedLog {
     private let folder: String
     private let name: String
@@ -39,8 +39,8 @@ public final class RotatedLog {
 
     deinit { release() }
 
-    /// Opens the newest file, or a first one; a last line that has no end, as a crash may leave it, is cut off.
-    /// Nothing happens when one is open.
+    /// Opens the newest file, or a first one; a last line that has no end, as a crash may leave it, is cut
+    /// off. Nothing happens when one is open.
     /// - Throws: naming the step.
     public func open() throws(BundleError) {
         guard current == nil else { return }

@@ -32,7 +32,7 @@ final class ComputePool: Sendable {
     init(count: Int, queueDepth: Int, service: RecommendService) throws(ThreadingError) {
         let queue = BoundedQueue<Job>(capacity: queueDepth)
         let shadow = try Shadow(service.metrics.shadow, isBusy: { queue.count > 0 })
-        let worker = ComputeWorker(service: service, shadow: shadow)
+        let worker = ComputeWorker(service: service, shadow: shadow, waits: SequenceWaits(threads: count))
         var threads: [NamedThread] = []
         for index in 0..<count {
             threads.append(
@@ -65,6 +65,7 @@ final class ComputePool: Sendable {
 struct ComputeWorker {
     let service: RecommendService
     let shadow: Shadow
+    let waits: SequenceWaits
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {

@@ -117,6 +117,10 @@ struct MetricsReport {
             "recserver_history_tokens", "History events encoded by the sequence model.",
             [("", metrics.historyTokens.value)])
         writer.counter(
+            "recserver_user_reads_failed",
+            "Recommendations made without their user's state, because it could not be read.",
+            [("", metrics.userReadsFailed.value)])
+        writer.counter(
             "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
             [
                 ("outcome=\"answered\"", metrics.batchLinesAnswered.value),

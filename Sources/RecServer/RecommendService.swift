@@ -18,6 +18,8 @@ final class RecommendService: Sendable {
     let access: Access
     /// The log of slates shown; nil when none is kept.
     let feedback: FeedbackLog?
+    /// For failures to read it, which come in thousands.
+    let userReadLog = LogPace()
     private let draining = Lock(false)
 
     init(

@@ -26,7 +26,7 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: configuration.text("state_dir").isEmpty ? nil : UserStates(),
+            users: try UserStates(configuration, seed: { _ in nil }),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
     }
@@ -201,6 +201,7 @@ final class Server {
         let isClean = parts.http.stop(within: limit)
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
+        // What was posted is durable before the process ends.
         service.users?.stop()
         service.feedback?.stop()
         return isClean

@@ -3,7 +3,7 @@ import JSON
 import Logging
 import Threading
 
-/// The slates that were shown, for training: a share of them, one JSON line each, in a folder of rotated files.
+/// The slates that were shown, for training: a share of them, one JSON line each, in rotated files.
 ///
 /// There is no user in it and nothing that leads to one: events name the slate they answer. Compute threads
 /// hand lines over and never wait; one thread that gives way to all others writes them.
@@ -101,7 +101,9 @@ final class FeedbackLog: Sendable {
             slate, id: id, firstPosition: firstPosition, sampleRate: sampleRate,
             time: Double(WallClock.nanoseconds / 1_000_000) / 1e3)
         let isTaken = pending.withLock { pending in
-            guard !pending.isClosed, pending.lines.count + line.count <= Limits.queueBytes else { return false }
+            guard !pending.isClosed, pending.lines.count + line.count <= Limits.queueBytes else {
+                return false
+            }
             pending.lines += line
             pending.count += 1
             return true
