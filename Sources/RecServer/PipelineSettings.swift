@@ -12,6 +12,10 @@ struct PipelineSettings: Sendable {
     let batchMax: Int
     /// Items of a slate that cursors may continue; 0 when none is held.
     let slateItems: Int
+    /// Events of one request.
+    let eventsMax: Int
+    /// Whether events of items that the catalogue does not have are kept.
+    let keepsUnknownItems: Bool
     /// Instruction set of the element-wise kernels.
     let kernelLevel: String
 
@@ -23,6 +27,8 @@ struct PipelineSettings: Sendable {
         microbatch = configuration.integer("microbatch")
         batchMax = configuration.integer("batch_max")
         slateItems = configuration.integer("cursor_bytes") > 0 ? Slates.itemsMaximum : 0
+        eventsMax = configuration.integer("events_max")
+        keepsUnknownItems = configuration.text("unknown_items") == "keep"
         kernelLevel = "\(Kernel.level)"
     }
 

@@ -16,16 +16,25 @@ final class RecommendService: Sendable {
     let users: UserStates?
     /// What cursors continue.
     let slates: Slates
+    /// Who may ask.
+    let access: Access
+    /// The log of slates shown; nil when none is kept.
+    let feedback: FeedbackLog?
+    /// For failures to read it, which come in thousands.
+    let userReadLog = LogPace()
     private let draining = Lock(false)
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
         users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
+        access: Access = Access(), feedback: FeedbackLog? = nil,
         logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
         self.slates = slates
+        self.access = access
+        self.feedback = feedback
         self.logger = logger
         reaper = try BundleReaper(slates: slates, logger: logger)
         registry = BundleRegistry(
@@ -49,6 +58,12 @@ final class RecommendService: Sendable {
         return HTTPResponse(status: 200, headers: headers, body: body)
     }
 
+    /// An answer without content.
+    func emptyResponse(requestID: String) -> HTTPResponse {
+        HTTPResponse(
+            status: 204, headers: [("X-Request-Id", requestID), ("Cache-Control", "no-store")], body: [])
+    }
+
     /// A problem as its answer.
     func response(for problem: Problem, requestID: String, serverTiming: String? = nil) -> HTTPResponse {
         var headers = [
@@ -56,6 +71,7 @@ final class RecommendService: Sendable {
             ("Cache-Control", "no-store"),
         ]
         if let seconds = problem.retryAfter { headers.append(("Retry-After", String(seconds))) }
+        if problem.kind == .unauthorized { headers.append(("WWW-Authenticate", "Bearer")) }
         if let allow = problem.allow { headers.append(("Allow", allow)) }
         if let serverTiming { headers.append(("Server-Timing", serverTiming)) }
         return HTTPResponse(

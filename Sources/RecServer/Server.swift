@@ -26,11 +26,12 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: configuration.text("state_dir").isEmpty ? nil : UserStates(),
+            users: try UserStates(configuration, seed: { _ in nil }),
             slates: Slates(
                 byteLimit: configuration.integer("cursor_bytes"),
                 ttlSeconds: configuration.integer("cursor_ttl_s")),
-            logger: logger)
+            access: try Access(configuration, logger: logger),
+            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
     }
 
     /// What runs while the daemon does.
@@ -99,10 +100,16 @@ final class Server {
             switch try Signals.wait(within: .milliseconds(10)) {
             // The load may have published since this thread looked.
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
-            case .hangUp: loads.reload()
+            case .hangUp: reload(loads)
             case nil: continue
             }
         }
+    }
+
+    /// What SIGHUP asks for.
+    private func reload(_ loads: BundleLoads) {
+        service.access.reload(logger: logger)
+        loads.reload()
     }
 
     private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
@@ -146,6 +153,7 @@ final class Server {
         func milliseconds(_ name: String) -> Duration { .milliseconds(configuration.integer(name)) }
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
+        limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")
@@ -154,11 +162,11 @@ final class Server {
         return limits
     }
 
-    /// Waits for SIGTERM or SIGINT; SIGHUP has the bundle's folder looked at again.
+    /// Waits for SIGTERM or SIGINT; SIGHUP has the keys file and the bundle's folder looked at again.
     private func waitForEnd(_ loads: BundleLoads) throws {
         while true {
             switch try Signals.wait() {
-            case .hangUp: loads.reload()
+            case .hangUp: reload(loads)
             case .terminate, .interrupt: return
             case nil: continue
             }
@@ -196,6 +204,9 @@ final class Server {
         let isClean = parts.http.stop(within: limit)
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
+        // What was posted is durable before the process ends.
+        service.users?.stop()
+        service.feedback?.stop()
         return isClean
     }
 }

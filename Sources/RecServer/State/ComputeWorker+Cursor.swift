@@ -1,5 +1,4 @@
 import Threading
-import UserState
 
 /// The pages of a slate, on a compute thread.
 extension ComputeWorker {
@@ -28,9 +27,7 @@ extension ComputeWorker {
         let (page, next) = try service.slates.page(
             cursor, count: request.count, user: request.userID, now: MonotonicClock.nanoseconds
         ) { slate in
-            // Without the state nobody knows what happened since: better an item twice than no page.
-            guard let user = slate.user, case let stored?? = try? service.users?.user(user) else { return [] }
-            return slate.facts.seen.items(of: stored)
+            slate.facts.seen.items(of: service.storedUser(slate.user))
         }
         clock.end(.slate)
         let answer = page.encoded(requestID: requestID, nextCursor: next)

@@ -19,19 +19,11 @@ struct SlateCursor: Equatable, Sendable {
     /// The id, the offset and the code: 36 bytes, so that no bit of the text is spare.
     private static let codeBytes = 16
     private static let textBytes = 48
-    private static let alphabet = Array(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
     /// base64url of id, offset and code.
     func text(_ seal: MessageCode) -> String {
         let message = message
-        let bytes = message + seal.code(of: message).prefix(Self.codeBytes)
-        var text: [UInt8] = []
-        for start in stride(from: 0, to: bytes.count, by: 3) {
-            let word = bytes[start..<start + 3].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-            for shift in [18, 12, 6, 0] as [UInt32] { text.append(Self.alphabet[Int(word >> shift & 63)]) }
-        }
-        return String(decoding: text, as: UTF8.self)
+        return Base64URL.encode(message + seal.code(of: message).prefix(Self.codeBytes))
     }
 
     private var message: [UInt8] {
@@ -54,16 +46,7 @@ struct SlateCursor: Equatable, Sendable {
 
     /// Nil for a text that was not written under `seal`.
     init?(_ text: String, _ seal: MessageCode) {
-        guard text.utf8.count == Self.textBytes else { return nil }
-        var bytes: [UInt8] = []
-        var word: UInt32 = 0
-        for (index, character) in text.utf8.enumerated() {
-            guard let value = Self.alphabet.firstIndex(of: character) else { return nil }
-            word = word << 6 | UInt32(value)
-            guard index % 4 == 3 else { continue }
-            for shift in [16, 8, 0] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: word >> shift)) }
-            word = 0
-        }
+        guard text.utf8.count == Self.textBytes, let bytes = Base64URL.decode(text) else { return nil }
         let message = bytes.dropLast(Self.codeBytes)
         guard seal.isValid(bytes.suffix(Self.codeBytes), for: message) else { return nil }
         func number(_ range: Range<Int>) -> UInt64 { bytes[range].reduce(0) { $0 << 8 | UInt64($1) } }
