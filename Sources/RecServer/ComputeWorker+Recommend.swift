@@ -1,5 +1,6 @@
 import HTTP
 import Threading
+import UserState
 
 /// `POST /recommend`, one request or a batch of lines, and `GET /similar`, on a compute thread.
 extension ComputeWorker {
@@ -39,9 +40,14 @@ extension ComputeWorker {
             model: request.model, userID: request.userID, requestID: requestID)
         let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
+        let viewer = Viewer(
+            service.shown, user: request.userID, model: choice.label?.rawValue ?? choice.bundle.modelVersion,
+            hasConsent: stored?.hasConsent ?? true, now: Double(WallClock.nanoseconds) / 1e9)
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
-            try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
+            try pipeline.recommend(
+                request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
         }
+        viewer?.note(recommendation)
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()
         let model = choice.label?.rawValue ?? recommendation.modelVersion

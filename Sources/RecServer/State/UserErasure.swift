@@ -7,6 +7,7 @@ extension RecommendService {
     func forget(user: String) {
         for version in registry.versions { version.histories?.remove(user: user) }
         slates.removeAll(user: user)
+        shown.remove(user: user)
     }
 
     /// Writes down that something of a user was deleted.
