@@ -7,7 +7,7 @@ public final class SQLiteStore: UserStateStore {
     private let clock: StateClock
     private let hash: KeyedHash
     /// Names this store among all: a token of another one means nothing here.
-    public let epoch: Int64
+    public let epoch: UInt64
     /// Idle connections that read.
     private let readers: LendingShelf<Reconnecting>
     /// The one that writes; more than one only where two threads break the rule.
@@ -42,7 +42,8 @@ public final class SQLiteStore: UserStateStore {
             let connection = try first.open()
             try StateSchema.prepare(connection, path: path)
             _ = try connection.checkpoint(truncates: true)
-            epoch = try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0
+            epoch = UInt64(
+                bitPattern: try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0)
             committed = Lock(try StateSchema.commit(connection))
             let statement = try connection.statement("SELECT value FROM meta WHERE name = 'secret'")
             defer { statement.reset() }

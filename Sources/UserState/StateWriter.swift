@@ -9,7 +9,13 @@ final class StateWriter: Sendable {
         var outcome = ChangeOutcome()
 
         var eventCount: Int { if case .append(let events) = change { events.count } else { 1 } }
-        var isErasure: Bool { if case .erase = change { true } else { false } }
+        /// Whether what it removes must be gone from the files before it is acknowledged.
+        var isErasure: Bool {
+            switch change {
+            case .erase, .removeEvent: true
+            case .append, .update: false
+            }
+        }
     }
 
     private let store: any UserStateStore

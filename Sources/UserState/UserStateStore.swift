@@ -34,7 +34,7 @@ public protocol UserStateStore: Sendable {
     var commit: Int64 { get }
 
     /// Names this store among all: commits and sequences of another one mean nothing here.
-    var epoch: Int64 { get }
+    var epoch: UInt64 { get }
 }
 
 /// What a commit did.

@@ -60,7 +60,7 @@ public final class UserStates: Sendable {
     }
 
     /// Names this store among all: sequences and commits of another one mean nothing here.
-    public var epoch: UInt64 { UInt64(bitPattern: store.epoch) }
+    public var epoch: UInt64 { store.epoch }
 
     /// Seconds since 1970 for events that come without a time: never before an earlier answer of this process,
     /// also when the wall clock is set back.

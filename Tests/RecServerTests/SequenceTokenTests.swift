@@ -63,7 +63,13 @@ import UserState
 }
 
 @Suite struct SequenceWaitsTests {
-    let states = UserStates()
+    let folder: TemporaryFolder
+    let states: UserStates
+
+    init() throws {
+        folder = try TemporaryFolder()
+        states = try UserStates(directory: folder.path)
+    }
 
     func kind(_ body: () throws(Problem) -> Void) -> Problem.Kind? {
         do throws(Problem) {
@@ -75,7 +81,10 @@ import UserState
     }
 
     func store(_ user: String) {
-        _ = states.submit(.append([(user, StoredEvent(itemID: "i", time: 0, eventID: "e"))])) { _ in }
+        let latch = Latch(count: 1)
+        let change = UserChange.append([(user, StoredEvent(itemID: "i", time: 0, eventID: "e"))])
+        _ = states.submit(change) { _ in latch.countDown() }
+        #expect(latch.wait(within: .seconds(120)))
     }
 
     @Test func `what was stored is reached, on one thread too`() {
