@@ -40,9 +40,11 @@ extension ComputeWorker {
             try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
         }
         service.metrics.requests(choice.label).add()
+        let recommendationID = service.identifiers.next()
         let answer = recommendation.encoded(
-            recommendationID: service.identifiers.next(), requestID: requestID,
+            recommendationID: recommendationID, requestID: requestID,
             model: choice.label?.rawValue ?? recommendation.modelVersion)
+        service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {
             service.metrics.record(stage, nanoseconds: nanoseconds)

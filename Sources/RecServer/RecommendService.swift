@@ -16,17 +16,21 @@ final class RecommendService: Sendable {
     let users: UserStates?
     /// Who may ask.
     let access: Access
+    /// The log of slates shown; nil when none is kept.
+    let feedback: FeedbackLog?
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
     private let draining = Lock(false)
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, access: Access = Access(), logger: Logger
+        users: UserStates? = nil, access: Access = Access(), feedback: FeedbackLog? = nil,
+        logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
         self.access = access
+        self.feedback = feedback
         self.logger = logger
         reaper = try BundleReaper(logger: logger)
         registry = BundleRegistry(

@@ -27,7 +27,8 @@ final class Server {
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
             users: try UserStates(configuration, seed: { _ in nil }),
-            access: try Access(configuration, logger: logger), logger: logger)
+            access: try Access(configuration, logger: logger),
+            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
     }
 
     /// What runs while the daemon does.
@@ -202,6 +203,7 @@ final class Server {
         parts.pool.stop()
         // What was posted is durable before the process ends.
         service.users?.stop()
+        service.feedback?.stop()
         return isClean
     }
 }
