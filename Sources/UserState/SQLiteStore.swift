@@ -94,6 +94,10 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
+    public func pseudonym(of user: String) -> String {
+        hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    }
+
     private func apply(
         _ changes: [UserChange], on connection: SQLiteConnection,
         _ known: @escaping (String) -> StoredUser?, _ seed: @escaping (String) -> UserSeed?

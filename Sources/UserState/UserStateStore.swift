@@ -18,6 +18,10 @@ public protocol UserStateStore: Sendable {
     /// Leaves no byte of erased users and events in any file; false when others are in the way for now.
     func forget() throws(UserStateError) -> Bool
 
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    func pseudonym(of user: String) -> String
+
     /// Number of the newest durable commit.
     var commit: Int64 { get }
 
