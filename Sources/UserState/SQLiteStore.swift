@@ -131,6 +131,10 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
+    public func pseudonym(of user: String) -> String {
+        hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    }
+
     private func write<Result: Sendable>(
         _ body: (SQLiteConnection) throws(SQLiteError) -> Result
     ) throws(UserStateError) -> Result {

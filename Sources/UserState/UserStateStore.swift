@@ -30,6 +30,10 @@ public protocol UserStateStore: Sendable {
     /// Bytes of what is kept, and of the log of newest changes.
     var byteCounts: (database: Int, log: Int) { get }
 
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    func pseudonym(of user: String) -> String
+
     /// Number of the newest durable commit.
     var commit: Int64 { get }
 

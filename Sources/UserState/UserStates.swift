@@ -54,6 +54,10 @@ public final class UserStates: Sendable {
         }
     }
 
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    public func pseudonym(of user: String) -> String { store.pseudonym(of: user) }
+
     /// Hands a change to the writer and never waits; false when too many wait already.
     public func submit(_ change: UserChange, completion: @escaping Completion) -> Bool {
         writer.submit(change, completion)
