@@ -25,6 +25,9 @@ extension ComputeWorker {
         let requestID = job.requestID
         var request = try RecommendRequest(body: body, isLenient: headers.isLenient)
         try headers.identify(&request)
+        if let cursor = request.cursor {
+            return try page(of: cursor, request, requestID, &clock)
+        }
         if let token = request.minSequence {
             // From when the job came: the lines of a batch wait together, not one after the other.
             let milliseconds = request.deadlineMilliseconds ?? service.settings.deadlineMilliseconds
@@ -41,9 +44,10 @@ extension ComputeWorker {
         }
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()
+        let model = choice.label?.rawValue ?? recommendation.modelVersion
         let answer = recommendation.encoded(
-            recommendationID: recommendationID, requestID: requestID,
-            model: choice.label?.rawValue ?? recommendation.modelVersion)
+            recommendationID: recommendationID, requestID: requestID, model: model,
+            nextCursor: hold(recommendation, recommendationID, model, request.userID, choice.bundle.snapshot))
         service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {

@@ -287,8 +287,9 @@ final class RecommendPipeline {
             slate.count(excluded: resolved.excludedCandidates, filtered: resolved.filteredCandidates)
         } else {
             var request = retrievalRequest(resolved)
-            request.quotas = .init(popular: request.minimum)
-            request.candidates = request.minimum
+            // A cursor goes on with what is popular behind the page.
+            request.candidates = max(request.minimum, settings.slateItems)
+            request.quotas = .init(popular: request.candidates)
             do throws(RetrievalError) { slate.take(try retriever.retrieve(request)) } catch {
                 throw Problem(error)
             }
@@ -326,7 +327,14 @@ final class RecommendPipeline {
                 events: resolved.query.history.count, unknown: resolved.unknownEvents,
                 cache: ranker.historyOutcome, reused: ranker.reusedEvents),
             unknownCandidates: resolved.unknownCandidates, unknownQueryItems: resolved.unknownQueryItems,
-            trace: request.explain ? slate.trace : nil)
+            trace: request.explain ? slate.trace : nil,
+            tail: slate.tail(
+                maximum: settings.slateItems, count: resolved.count, diversity: resolved.profile.diversity,
+                placement: resolved.profile.placement),
+            seen: HeldSlate.SeenRule(
+                excludes: resolved.seen, now: resolved.query.now,
+                since: request.history == nil ? nil : Double(WallClock.nanoseconds) / 1e9),
+            fields: resolved.fields, count: resolved.count)
     }
 
     /// The attributes of `row` that are asked for and there.

@@ -27,6 +27,9 @@ final class Server {
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
             users: try UserStates(configuration, seed: { _ in nil }),
+            slates: Slates(
+                byteLimit: configuration.integer("cursor_bytes"),
+                ttlSeconds: configuration.integer("cursor_ttl_s")),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
     }

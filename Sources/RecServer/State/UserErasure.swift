@@ -7,6 +7,7 @@ extension RecommendService {
     /// Forgets a user who was erased. Any thread.
     func forget(user: String) {
         for version in registry.versions { version.histories?.remove(user: user) }
+        slates.removeAll(user: user)
     }
 
     /// Writes down that something of a user was deleted, whatever the log's level is.
