@@ -16,6 +16,10 @@ final class RecommendService: Sendable {
     let users: UserStates?
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
+    /// Users erased so far.
+    let erasures = Counter()
+    /// What is popular by events; nil where they do not count.
+    let popularity: EventPopularity?
     private let draining = Lock(false)
 
     init(
@@ -25,6 +29,7 @@ final class RecommendService: Sendable {
         self.settings = settings
         self.users = users
         self.logger = logger
+        popularity = users == nil ? nil : EventPopularity(settings)
         reaper = try BundleReaper(logger: logger)
         registry = BundleRegistry(
             reaper: reaper, keepsPrevious: keepsPrevious,

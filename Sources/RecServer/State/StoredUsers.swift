@@ -22,6 +22,19 @@ extension RecommendService {
     }
 }
 
+extension RecommendService {
+    /// A user's features, the kept ones over those of the bundle that serves.
+    func features(of id: String) -> FeatureValues { features(of: id, storedUser(id)) }
+
+    func features(of id: String, _ user: StoredUser?) -> FeatureValues {
+        let kept = user?.features ?? [:]
+        guard !(user?.isErased ?? false), let users = registry.assignment(.default)?.bundle.snapshot.users,
+            let row = users.row(of: id)
+        else { return kept }
+        return kept.merging(users.features(row)) { kept, _ in kept }
+    }
+}
+
 /// Lets one log line a second through.
 final class LogPace: Sendable {
     private static let nanoseconds: UInt64 = 1_000_000_000
@@ -57,7 +70,7 @@ extension Snapshot {
                 StoredEvent(
                     itemID: catalog.id(event.row),
                     action: actions.indices.contains(event.action) ? actions[event.action] : nil, time: time,
-                    eventID: "bundle-\(history.offset + index)"))
+                    eventID: StoredEvent.bundleID(history.offset + index)))
         }
         return UserSeed(events: events, offset: history.offset)
     }

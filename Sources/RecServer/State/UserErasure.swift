@@ -5,6 +5,7 @@ import Ranking
 extension RecommendService {
     /// Forgets a user who was erased. Any thread.
     func forget(user: String) {
+        erasures.add()
         for version in registry.versions { version.histories?.remove(user: user) }
     }
 
