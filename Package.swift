@@ -74,9 +74,9 @@ let package = Package(
             linkerSettings: [
                 .linkedLibrary("faiss"), .linkedLibrary("openblas"), .linkedLibrary("gomp"),
             ]),
+        .target(name: "CSQLite", cSettings: c, linkerSettings: [.linkedLibrary("sqlite3")]),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "COpenSSL"),
-        .systemLibrary(name: "CSQLite"),
 
         // MARK: - Tests
         .target(

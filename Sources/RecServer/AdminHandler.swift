@@ -15,7 +15,7 @@ struct AdminHandler: Sendable {
     func handle(_ request: HTTPRequest, _ exchange: Exchange) {
         let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
         do throws(Problem) {
-            try Access.requireLocal(request)
+            try service.access.admitAdministrator(request)
             switch try AdminRouter.match(method: request.method, path: request.path) {
             case .list: break
             case .load: return try load(request, requestID, exchange)

@@ -35,7 +35,8 @@ final class ComputePool: Sendable {
         let shadow = try Shadow(service.metrics.shadow, isBusy: { queue.count > 0 })
         let follower =
             service.users == nil ? nil : try StateFollower(service, isBusy: { queue.count > 0 })
-        let worker = ComputeWorker(service: service, shadow: shadow, follower: follower)
+        let worker = ComputeWorker(
+            service: service, shadow: shadow, waits: SequenceWaits(threads: count), follower: follower)
         var threads: [NamedThread] = []
         for index in 0..<count {
             threads.append(
@@ -70,6 +71,7 @@ final class ComputePool: Sendable {
 struct ComputeWorker {
     let service: RecommendService
     let shadow: Shadow
+    let waits: SequenceWaits
     /// What follows from requests and changes of user state, later; nil where none is kept.
     var follower: StateFollower?
 

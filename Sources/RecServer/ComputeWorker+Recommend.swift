@@ -13,18 +13,26 @@ extension ComputeWorker {
         let headers = try RequestHeaders(job.request.headers)
         if try isBatch(job.request) { return try recommendBatch(job, headers, &clock, &copies) }
         let body = try answer(
-            job.request.body, headers, job.requestID, receivedAt: job.request.receivedAt, &clock, &copies)
+            job, job.request.body, headers, receivedAt: job.request.receivedAt, &clock, &copies)
         return applied(
             headers, service.response(json: body, requestID: job.requestID, serverTiming: clock.header))
     }
 
-    /// The encoded answer to one body.
+    /// The encoded answer to one body: the job's or a line of it.
     private func answer(
-        _ body: [UInt8], _ headers: RequestHeaders, _ requestID: String, receivedAt: UInt64,
-        _ clock: inout StageClock, _ copies: inout [ShadowJob]
+        _ job: Job, _ body: [UInt8], _ headers: RequestHeaders, receivedAt: UInt64, _ clock: inout StageClock,
+        _ copies: inout [ShadowJob]
     ) throws(Problem) -> [UInt8] {
+        let requestID = job.requestID
         var request = try RecommendRequest(body: body, isLenient: headers.isLenient)
         try headers.identify(&request)
+        if let token = request.minSequence {
+            // From when the job came: the lines of a batch wait together, not one after the other.
+            let milliseconds = request.deadlineMilliseconds ?? service.settings.deadlineMilliseconds
+            try waits.wait(
+                for: token, user: request.userID, in: service.users,
+                until: job.request.receivedAt &+ UInt64(milliseconds) * 1_000_000)
+        }
         let choice = try service.registry.choose(
             model: request.model, userID: request.userID, requestID: requestID)
         let erasures = service.erasures.value
@@ -86,8 +94,7 @@ extension ComputeWorker {
             do throws(Problem) {
                 // An empty body asks for the popular list; an empty line is a slip.
                 guard !line.isEmpty else { throw Problem(.malformedJSON, "the line is empty") }
-                body += try answer(
-                    Array(line), headers, job.requestID, receivedAt: start, &lineClock, &copies)
+                body += try answer(job, Array(line), headers, receivedAt: start, &lineClock, &copies)
                 service.metrics.batchLinesAnswered.add()
             } catch {
                 note(error, job)

@@ -23,9 +23,9 @@ struct LoopHandler: Sendable {
         let response: HTTPResponse
         do throws(Problem) {
             let match = try Router.match(method: request.method, path: request.path)
+            try service.access.admit(request, to: match)
             switch match {
             case .recommend, .similar, .events, .user, .removeEvent:
-                try Access.check(match, request)
                 try requireState(match)
                 try admit(
                     Job(

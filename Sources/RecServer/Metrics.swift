@@ -83,7 +83,8 @@ final class Metrics: Sendable {
 
     /// Statuses with a series of their own; anything else counts as 500.
     static let statuses = [
-        200, 204, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503,
+        200, 204, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501,
+        503,
         504, 505,
     ]
 

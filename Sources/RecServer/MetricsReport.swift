@@ -16,6 +16,7 @@ struct MetricsReport {
 
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
+        writeAccess(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
         writeBundles(&writer)
@@ -46,6 +47,27 @@ struct MetricsReport {
             [("", service.metrics.abandoned.value)])
         writer.gauge(
             "recserver_queue_depth", "Requests waiting for a compute thread.", [("", Double(pool.depth))])
+    }
+
+    private func writeAccess(_ writer: inout MetricsWriter) {
+        let access = service.access
+        writer.counter(
+            "recserver_requests_refused", "Requests refused for who asked, or for how often, by reason.",
+            Access.Refusal.allCases.map { ("reason=\"\($0.rawValue)\"", access.refused($0)) })
+        writer.counter(
+            "recserver_key_requests", "Requests by the name of their key and what became of them.",
+            access.callers.flatMap { caller in
+                [
+                    ("allowed", caller.counters.allowed), ("forbidden", caller.counters.forbidden),
+                    ("limited", caller.counters.limited),
+                ].map { ("key=\"\(caller.name)\",outcome=\"\($0.0)\"", $0.1.value) }
+            })
+        writer.counter(
+            "recserver_key_reloads", "Readings of the keys file on SIGHUP, by how they ended.",
+            [
+                ("result=\"loaded\"", access.reloads.value),
+                ("result=\"refused\"", access.refusedReloads.value),
+            ])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {

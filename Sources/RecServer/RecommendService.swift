@@ -14,6 +14,8 @@ final class RecommendService: Sendable {
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
     let users: UserStates?
+    /// Who may ask.
+    let access: Access
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
     /// Users erased so far.
@@ -24,10 +26,11 @@ final class RecommendService: Sendable {
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, logger: Logger
+        users: UserStates? = nil, access: Access = Access(), logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
+        self.access = access
         self.logger = logger
         popularity = users == nil ? nil : EventPopularity(settings)
         reaper = try BundleReaper(logger: logger)
@@ -65,6 +68,7 @@ final class RecommendService: Sendable {
             ("Cache-Control", "no-store"),
         ]
         if let seconds = problem.retryAfter { headers.append(("Retry-After", String(seconds))) }
+        if problem.kind == .unauthorized { headers.append(("WWW-Authenticate", "Bearer")) }
         if let allow = problem.allow { headers.append(("Allow", allow)) }
         if let serverTiming { headers.append(("Server-Timing", serverTiming)) }
         return HTTPResponse(

@@ -22,11 +22,14 @@ final class Server {
     init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        let seeds = SeedSource(eventMaximum: configuration.integer("history_max"))
         service = try RecommendService(
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: configuration.text("state_dir").isEmpty ? nil : UserStates(), logger: logger)
+            users: try UserStates(configuration, seed: seeds.seed),
+            access: try Access(configuration, logger: logger), logger: logger)
+        seeds.attach(service.registry)
     }
 
     /// What runs while the daemon does.
@@ -95,10 +98,16 @@ final class Server {
             switch try Signals.wait(within: .milliseconds(10)) {
             // The load may have published since this thread looked.
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
-            case .hangUp: loads.reload()
+            case .hangUp: reload(loads)
             case nil: continue
             }
         }
+    }
+
+    /// What SIGHUP asks for.
+    private func reload(_ loads: BundleLoads) {
+        service.access.reload(logger: logger)
+        loads.reload()
     }
 
     private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
@@ -151,11 +160,11 @@ final class Server {
         return limits
     }
 
-    /// Waits for SIGTERM or SIGINT; SIGHUP has the bundle's folder looked at again.
+    /// Waits for SIGTERM or SIGINT; SIGHUP has the keys file and the bundle's folder looked at again.
     private func waitForEnd(_ loads: BundleLoads) throws {
         while true {
             switch try Signals.wait() {
-            case .hangUp: loads.reload()
+            case .hangUp: reload(loads)
             case .terminate, .interrupt: return
             case nil: continue
             }
@@ -193,6 +202,7 @@ final class Server {
         let isClean = parts.http.stop(within: limit)
         parts.admin?.stop(within: .zero)
         parts.pool.stop()
+        // What was posted is durable before the process ends.
         service.users?.stop()
         return isClean
     }

@@ -56,6 +56,18 @@ public final class BoundedQueue<Element: Sendable>: @unchecked Sendable {
         return removeFirst()
     }
 
+    /// The oldest element; waits for one until the monotonic `deadline` in nanoseconds. Nil when none has come,
+    /// or once the queue is closed and empty.
+    public func take(until deadline: UInt64) -> Element? {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while used == 0 {
+            if closed { return nil }
+            guard monitor.wait(until: deadline) else { break }
+        }
+        return used == 0 ? nil : removeFirst()
+    }
+
     /// The oldest element, or nil when there is none now; never waits.
     public func takeIfAny() -> Element? {
         monitor.lock()

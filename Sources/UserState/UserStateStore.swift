@@ -7,10 +7,32 @@ public protocol UserStateStore: Sendable {
     func user(_ id: String) throws(UserStateError) -> StoredUser?
 
     /// Applies changes in their order and makes all of them durable at once, or none. One thread at a time.
-    /// - Parameter seed: what else is known of a user who is kept for the first time.
+    /// - Parameters:
+    ///   - known: a user as the last commit left it, where that is in memory.
+    ///   - seed: what else is known of a user who is kept for the first time.
     func apply(
-        _ changes: [UserChange], seed: (_ user: String) -> UserSeed?
-    ) throws(UserStateError) -> [ChangeOutcome]
+        _ changes: [UserChange], known: @escaping (_ user: String) -> StoredUser?,
+        seed: @escaping (_ user: String) -> UserSeed?
+    ) throws(UserStateError) -> AppliedChanges
+
+    /// Leaves no byte of erased users and events in any file; false when others are in the way for now.
+    func forget() throws(UserStateError) -> Bool
+
+    /// Number of the newest durable commit.
+    var commit: Int64 { get }
+
+    /// Names this store among all: commits and sequences of another one mean nothing here.
+    var epoch: Int64 { get }
+}
+
+/// What a commit did.
+public struct AppliedChanges: Sendable {
+    /// One per change, in their order; a change that failed left nothing.
+    public var outcomes: [Result<ChangeOutcome, UserStateError>]
+    /// Users changed, as they are now; nil where that must be read.
+    public var users: [(id: String, user: StoredUser?)]
+    /// The commit's number.
+    public var commit: Int64
 }
 
 /// A history known from elsewhere, with which a user's kept history begins.

@@ -7,58 +7,74 @@ internal import Threading
 public final class UserStates: Sendable {
     /// Called on the writer's thread when a change is durable, or was refused as a whole.
     public typealias Completion = @Sendable (Result<ChangeOutcome, UserStateError>) -> Void
+    /// What else is known of a user who is kept for the first time; on the writer's thread.
+    public typealias Seed = @Sendable (_ user: String) -> UserSeed?
 
-    private let users = Lock<[String: StoredUser]>([:])
+    private let store: any UserStateStore
+    private let cache: StateCache
+    private let writer: StateWriter
 
-    /// State in memory alone.
-    public init() {}
+    /// State kept in `store`.
+    /// - Parameters:
+    ///   - cacheBytes: for users in memory.
+    ///   - queueDepth: changes that may wait.
+    public init(
+        store: any UserStateStore, cacheBytes: Int = 268_435_456, queueDepth: Int = 1024,
+        seed: @escaping Seed = { _ in nil }
+    ) throws(UserStateError) {
+        self.store = store
+        cache = StateCache(byteCount: cacheBytes)
+        writer = try StateWriter(store: store, cache: cache, queueDepth: queueDepth, seed: seed)
+    }
+
+    /// State kept in a folder by SQLite.
+    /// - Throws: `.unusable` when the folder cannot be used, or another process has it.
+    public convenience init(
+        directory: String, limits: UserStateLimits = UserStateLimits(), cacheBytes: Int = 268_435_456,
+        queueDepth: Int = 1024, seed: @escaping Seed = { _ in nil }
+    ) throws(UserStateError) {
+        try self.init(
+            store: try SQLiteStore(directory: directory, limits: limits), cacheBytes: cacheBytes,
+            queueDepth: queueDepth, seed: seed)
+    }
 
     /// What is held of a user: what every acknowledged change left.
-    public func user(_ id: String) throws(UserStateError) -> StoredUser? { users.withLock { $0[id] } }
+    public func user(_ id: String) throws(UserStateError) -> StoredUser? {
+        switch cache.find(id) {
+        case .user(let user): return user
+        case .missing(let ticket):
+            do {
+                let user = try store.user(id)
+                cache.fill(id, user, ticket: ticket)
+                return user
+            } catch {
+                cache.giveUp(id, ticket: ticket)
+                throw error
+            }
+        }
+    }
 
     /// Hands a change to the writer and never waits; false when too many wait already.
     public func submit(_ change: UserChange, completion: @escaping Completion) -> Bool {
-        var outcome = ChangeOutcome()
-        users.withLock { users in
-            switch change {
-            case .append(let events):
-                for (id, event) in events {
-                    var user = users[id] ?? StoredUser(id: id)
-                    user.sequence += 1
-                    user.total += 1
-                    user.events.append(event)
-                    users[id] = user
-                    outcome.events.append(.stored(sequence: user.sequence))
-                }
-            case .update(let id, let features, let hasConsent):
-                var user = users[id] ?? StoredUser(id: id)
-                if let features { user.features = features }
-                if let hasConsent { user.hasConsent = hasConsent }
-                user.sequence += 1
-                users[id] = user
-                outcome.user = user
-            case .removeEvent(let id, let eventID):
-                let before = users[id]?.events.count
-                users[id]?.events.removeAll { $0.eventID == eventID }
-                outcome.isFound = users[id]?.events.count != before
-            case .erase(let id):
-                outcome.isFound = users.removeValue(forKey: id) != nil
-            }
-        }
-        completion(.success(outcome))
-        return true
+        writer.submit(change, completion)
     }
 
-    /// Names the store: another one when the folder is made anew.
-    public var epoch: UInt64 { 0 }
+    /// Names this store among all: sequences and commits of another one mean nothing here.
+    public var epoch: UInt64 { UInt64(bitPattern: store.epoch) }
 
     /// The newest commit that reads see.
-    public var commit: Int64 { 0 }
+    public var commit: Int64 { writer.commit }
 
     /// Waits until `isReached` holds, asked again after every commit; false when it does not by the monotonic
     /// `deadline` in nanoseconds.
-    public func wait(until deadline: UInt64, for isReached: () -> Bool) -> Bool { isReached() }
+    public func wait(until deadline: UInt64, for isReached: () -> Bool) -> Bool {
+        while true {
+            let before = commit
+            if isReached() { return true }
+            guard writer.wait(until: deadline, after: before) else { return isReached() }
+        }
+    }
 
     /// Refuses further changes, makes those that wait durable, and ends the thread.
-    public func stop() {}
+    public func stop() { writer.stop() }
 }

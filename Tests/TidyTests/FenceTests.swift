@@ -5,7 +5,8 @@ import Testing
     /// Files, or folders ending in a slash, that may hold unsafe code and import C.
     static let fenced = [
         "Sources/Threading/", "Sources/Kernels/", "Sources/Artifacts/", "Sources/HTTP/Socket.swift",
-        "Sources/HTTP/Poller.swift", "Sources/Retrieval/FaissIndex.swift",
+        "Sources/HTTP/Poller.swift", "Sources/Retrieval/FaissIndex.swift", "Sources/UserState/SQLite.swift",
+        "Sources/UserState/StateFolder.swift", "Sources/UserState/KeyedHash.swift",
     ]
 
     /// What each module may import of this package; `Synchronization` is everybody's.
@@ -19,8 +20,10 @@ import Testing
         "HTTP": ["Threading", "CLinux"],
         "Retrieval": ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"],
         "Ranking": ["RecCore", "Kernels", "Artifacts", "Features", "Threading"],
+        "UserState": ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"],
         "RecServer": [
-            "HTTP", "Retrieval", "Ranking", "Features", "Artifacts", "Kernels", "Threading", "RecCore",
+            "HTTP", "Retrieval", "Ranking", "UserState", "Features", "Artifacts", "Kernels", "Threading",
+            "RecCore",
             "JSON",
             "ArgumentParser", "Logging",
         ],

@@ -15,6 +15,7 @@ struct Problem: Error, Equatable {
         case wrongType = "wrong-type"
         case outOfRange = "out-of-range"
         case badRequest = "bad-request"
+        case unauthorized
         case forbidden
         case noConsent = "no-consent"
         case notFound = "not-found"
@@ -35,6 +36,7 @@ struct Problem: Error, Equatable {
         case unknownModel = "unknown-model"
         case unknownVariant = "unknown-variant"
         case bundleRefused = "bundle-refused"
+        case rateLimited = "rate-limited"
         case tooOld = "too-old"
         case tooNew = "too-new"
         case headersTooLarge = "headers-too-large"
@@ -49,6 +51,7 @@ struct Problem: Error, Equatable {
         var status: Int {
             switch self {
             case .malformedJSON, .unknownField, .wrongType, .outOfRange, .badRequest: 400
+            case .unauthorized: 401
             case .forbidden, .noConsent: 403
             case .notFound, .unknownItem, .unknownUser, .unknownEvent: 404
             case .methodNotAllowed: 405
@@ -62,6 +65,7 @@ struct Problem: Error, Equatable {
             case .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel, .unknownVariant,
                 .bundleRefused, .tooOld, .tooNew:
                 422
+            case .rateLimited: 429
             case .headersTooLarge: 431
             case .internalError: 500
             case .notImplemented: 501
@@ -78,6 +82,7 @@ struct Problem: Error, Equatable {
             case .wrongType: "A field has the wrong type"
             case .outOfRange: "A field is out of range"
             case .badRequest: "The request is malformed"
+            case .unauthorized: "The request needs an API key"
             case .forbidden: "The peer may not do this"
             case .noConsent: "The user does not consent"
             case .notFound: "There is nothing here"
@@ -98,6 +103,7 @@ struct Problem: Error, Equatable {
             case .unknownModel: "The request names a model that does not answer"
             case .unknownVariant: "The experiment has no such arm"
             case .bundleRefused: "The bundle is not one that can serve"
+            case .rateLimited: "Too many requests"
             case .tooOld: "The event is older than what is kept"
             case .tooNew: "The event is in the future"
             case .headersTooLarge: "The headers are too large"
@@ -115,7 +121,7 @@ struct Problem: Error, Equatable {
     let kind: Kind
     var detail: String?
     var errors: [FieldError] = []
-    /// Seconds for `Retry-After`, with 503.
+    /// Seconds for `Retry-After`, with 429 and 503.
     var retryAfter: Int?
     /// Methods for `Allow`, with 405.
     var allow: String?

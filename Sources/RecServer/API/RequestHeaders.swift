@@ -44,7 +44,8 @@ struct RequestHeaders {
         return userID
     }
 
-    private static func values(of name: String, _ headers: HTTPHeaders) -> [String] {
+    /// The values of all fields called `name`.
+    static func values(of name: String, _ headers: HTTPHeaders) -> [String] {
         guard headers.count(of: name) > 0 else { return [] }
         return headers.all.filter { $0.name.lowercased() == name.lowercased() }.map(\.value)
     }

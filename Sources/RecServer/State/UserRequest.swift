@@ -4,6 +4,12 @@ import RecCore
 
 /// The body of `PUT` or `PATCH /users/{user_id}`.
 struct UserRequest {
+    /// Named limits of what is kept; `openapi.yaml` says the same.
+    enum Limits {
+        /// Names and texts of a user's features together.
+        static let featureBytes = 65_536
+    }
+
     /// As the store keeps it; nil leaves it.
     let hasConsent: Bool?
     private let isPatch: Bool
@@ -61,6 +67,21 @@ struct UserRequest {
             throw JSONSchemaError(
                 .outOfRange, "/features", "more than \(RecommendRequest.Limits.features) features")
         }
+        guard byteCount(features) <= Limits.featureBytes else {
+            throw JSONSchemaError(.outOfRange, "/features", "more than \(Limits.featureBytes) bytes of text")
+        }
         return features
+    }
+
+    private static func byteCount(_ features: FeatureValues) -> Int {
+        features.reduce(0) { sum, feature in
+            let texts: [String] =
+                switch feature.value {
+                case .string(let text): [text]
+                case .strings(let texts): texts
+                case .number, .boolean: []
+                }
+            return texts.reduce(sum + feature.key.utf8.count) { $0 + $1.utf8.count }
+        }
     }
 }

@@ -1,0 +1,85 @@
+internal import RecCore
+
+/// Reads of one user on one connection, from one snapshot of the database.
+struct StateReader {
+    private let connection: SQLiteConnection
+    private let hash: KeyedHash
+
+    init(_ connection: SQLiteConnection, hash: KeyedHash) {
+        self.connection = connection
+        self.hash = hash
+    }
+
+    /// What is held of a user, events of all ages; nil for one of whom nothing is known.
+    func user(_ id: String) throws(SQLiteError) -> StoredUser? {
+        try connection.execute("BEGIN")
+        defer { try? connection.execute("COMMIT") }
+        let erased = try erasure(id)
+        guard let row = try row(id) else {
+            return erased.map { StoredUser(id: id, sequence: $0, isErased: true) }
+        }
+        return StoredUser(
+            id: id, sequence: row.sequence, total: row.total, events: try events(row.key),
+            features: row.features, hasConsent: row.hasConsent, isErased: erased != nil)
+    }
+
+    /// The sequence at which a user was erased; nil for one who never was.
+    func erasure(_ id: String) throws(SQLiteError) -> Int64? {
+        try connection.integer("SELECT sequence FROM erased WHERE hash = ?", .blob(hash.hash(id)))
+    }
+
+    /// A user without the events.
+    struct Row {
+        var key: Int64
+        var sequence: Int64
+        var total: Int
+        var kept: Int
+        var features: FeatureValues
+        var hasConsent: Bool
+    }
+
+    /// The user's row; nil for an unknown one.
+    func row(_ id: String) throws(SQLiteError) -> Row? {
+        let statement = try connection.statement(
+            "SELECT key, sequence, total, kept, consent, features FROM user WHERE id = ?")
+        try statement.bind([.text(id)])
+        defer { statement.reset() }
+        guard try statement.step() else { return nil }
+        return Row(
+            key: statement.integer(0), sequence: statement.integer(1), total: Int(statement.integer(2)),
+            kept: Int(statement.integer(3)),
+            features: statement.text(5).flatMap(FeatureText.decode) ?? [:],
+            hasConsent: statement.integer(4) != 0)
+    }
+
+    /// Time of the user's newest kept event.
+    func newest(_ key: Int64) throws(SQLiteError) -> Double? {
+        let statement = try connection.statement(
+            "SELECT time FROM event WHERE user = ? ORDER BY time DESC, number DESC LIMIT 1")
+        try statement.bind([.integer(key)])
+        defer { statement.reset() }
+        return try statement.step() ? statement.real(0) : nil
+    }
+
+    /// All kept events, oldest first.
+    func events(_ key: Int64) throws(SQLiteError) -> [StoredEvent] {
+        let statement = try connection.statement(
+            """
+            SELECT item, action, time, event_id, value, recommendation_id, position FROM event
+            WHERE user = ? ORDER BY time, number
+            """)
+        try statement.bind([.integer(key)])
+        defer { statement.reset() }
+        var events: [StoredEvent] = []
+        while try statement.step() {
+            events.append(
+                StoredEvent(
+                    itemID: statement.text(0) ?? "", action: statement.text(1), time: statement.real(2),
+                    eventID: statement.text(3) ?? "",
+                    value: statement.isNull(4) ? nil : statement.real(4),
+                    recommendationID: statement.text(5),
+                    position: statement.isNull(6) ? nil : Int(statement.integer(6))))
+        }
+        return events
+    }
+}
