@@ -47,9 +47,11 @@ extension ComputeWorker {
             follower?.noteSeen(user)
         }
         service.metrics.requests(choice.label).add()
+        let recommendationID = service.identifiers.next()
         let answer = recommendation.encoded(
-            recommendationID: service.identifiers.next(), requestID: requestID,
+            recommendationID: recommendationID, requestID: requestID,
             model: choice.label?.rawValue ?? recommendation.modelVersion)
+        service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {
             service.metrics.record(stage, nanoseconds: nanoseconds)

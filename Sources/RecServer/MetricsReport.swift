@@ -17,6 +17,7 @@ struct MetricsReport {
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
         writeAccess(&writer)
+        writeFeedback(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
         writeBundles(&writer)
@@ -68,6 +69,21 @@ struct MetricsReport {
                 ("result=\"loaded\"", access.reloads.value),
                 ("result=\"refused\"", access.refusedReloads.value),
             ])
+    }
+
+    private func writeFeedback(_ writer: inout MetricsWriter) {
+        guard let feedback = service.feedback else { return }
+        writer.counter(
+            "recserver_feedback_slates", "Slates for the feedback log, by what became of them.",
+            [
+                ("result=\"written\"", feedback.written.value),
+                ("result=\"dropped\"", feedback.dropped.value),
+            ])
+        writer.counter(
+            "recserver_feedback_errors", "Attempts to write the feedback log that failed.",
+            [("", feedback.errors.value)])
+        writer.counter(
+            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.bytes.value)])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {

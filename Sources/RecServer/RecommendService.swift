@@ -16,6 +16,8 @@ final class RecommendService: Sendable {
     let users: UserStates?
     /// Who may ask.
     let access: Access
+    /// The log of slates shown; nil when none is kept.
+    let feedback: FeedbackLog?
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
     /// Users erased so far.
@@ -26,11 +28,13 @@ final class RecommendService: Sendable {
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, access: Access = Access(), logger: Logger
+        users: UserStates? = nil, access: Access = Access(), feedback: FeedbackLog? = nil,
+        logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
         self.access = access
+        self.feedback = feedback
         self.logger = logger
         popularity = users == nil ? nil : EventPopularity(settings)
         reaper = try BundleReaper(logger: logger)

@@ -28,7 +28,8 @@ final class Server {
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
             users: try UserStates(configuration, seed: seeds.seed),
-            access: try Access(configuration, logger: logger), logger: logger)
+            access: try Access(configuration, logger: logger),
+            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
         seeds.attach(service.registry)
     }
 
@@ -204,6 +205,7 @@ final class Server {
         parts.pool.stop()
         // What was posted is durable before the process ends.
         service.users?.stop()
+        service.feedback?.stop()
         return isClean
     }
 }

@@ -1,8 +1,8 @@
 import Logging
 import Threading
 
-/// Frees versions that are no longer used, on a thread of its own: freeing gigabytes takes time, which no
-/// request should pay.
+/// Frees versions that are no longer used, on a thread of its own that gives way to everything else: freeing
+/// gigabytes takes time, which no request should pay, least of all the first ones on a new version.
 final class BundleReaper: Sendable {
     /// A version on its way out.
     struct Draining: Sendable {
@@ -28,6 +28,7 @@ final class BundleReaper: Sendable {
         let waiting = Lock<[Draining]>([])
         let closing = closing
         thread = try NamedThread(name: "reaper") {
+            ThreadPriority.lower()
             while let digest = Self.freeNext(queue, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
                 ProcessMemory.trim()

@@ -24,7 +24,9 @@ final class StateFollower: Sendable {
 
     /// Events to be counted, or no longer.
     private struct Count: Sendable {
-        let events: [(user: String, event: StoredEvent)]
+        var events: [(user: String, event: StoredEvent)]
+        /// The users' sequences after each of `events`; empty where they do not matter.
+        var sequences: [Int64] = []
         /// The user's features; nil to look them up.
         var features: FeatureValues?
         var isRemoval = false
@@ -89,11 +91,14 @@ final class StateFollower: Sendable {
     func follow(_ change: UserChange, _ outcome: ChangeOutcome, before: StoredUser?) {
         switch change {
         case .append(let events):
-            let stored = zip(events, outcome.events).compactMap { event, outcome in
-                if case .stored = outcome { event } else { nil }
+            var stored = Count(events: [])
+            for (event, outcome) in zip(events, outcome.events) {
+                guard case .stored(let sequence) = outcome else { continue }
+                stored.events.append(event)
+                stored.sequences.append(sequence)
             }
-            count(Count(events: stored))
-            encode(Set(stored.map(\.user)))
+            count(stored)
+            encode(Set(stored.events.map(\.user)))
         case .removeEvent(let user, let eventID):
             guard outcome.isFound, let before else { return }
             count(
@@ -154,18 +159,27 @@ final class StateFollower: Sendable {
     // MARK: - On the thread
 
     private func run() {
-        var refreshDue = UInt64.max
+        var kept = countKept()
+        var (isChanged, refreshed, refreshDue) = (true, UInt64(0), MonotonicClock.nanoseconds)
         while true {
             let pendingDue = state.withLock { $0.pending.first?.due } ?? .max
             switch nextWork(until: min(refreshDue, pendingDue)) {
             case .stop: return
             case .count(let counts):
-                for count in counts { perform(count) }
+                for count in counts { perform(count, kept) }
+                // Changes that come now were made after all was read.
+                kept = Kept(commit: kept.commit)
+                isChanged = true
                 service.metrics.changesFollowed.add(counts.count)
-                if refreshDue == .max { refreshDue = MonotonicClock.nanoseconds &+ Self.refreshInterval }
             case .look: break
             }
-            if MonotonicClock.nanoseconds >= refreshDue { refreshDue = refresh() }
+            if case let now = MonotonicClock.nanoseconds, now >= refreshDue {
+                refreshDue = now &+ Self.refreshInterval
+                if isChanged || now &- refreshed >= agesAfter {
+                    (isChanged, refreshed) = (false, now)
+                    refreshDue = refresh()
+                }
+            }
             encodePending()
         }
     }
@@ -182,20 +196,68 @@ final class StateFollower: Sendable {
         return work ?? .look
     }
 
-    private func perform(_ count: Count) {
+    /// What popularity knows by having read all that is kept.
+    private struct Kept {
+        /// All changes up to this commit.
+        var commit: Int64 = 0
+        /// Later ones of these users, up to their sequences.
+        var sequences: [String: Int64] = [:]
+
+        func has(_ sequence: Int64, of user: String) -> Bool {
+            sequence <= commit || sequence <= sequences[user] ?? 0
+        }
+    }
+
+    /// Counts all events that are kept: once, at the beginning.
+    private func countKept() -> Kept {
+        guard let popularity = service.popularity, let users = service.users else { return Kept() }
+        if service.settings.popularityBy != nil { waitForBundle() }
+        var kept = Kept(commit: users.commit)
+        var events = 0
+        do throws(UserStateError) {
+            try users.forEachUser { user in
+                if user.sequence > kept.commit { kept.sequences[user.id] = user.sequence }
+                if user.hasConsent {
+                    popularity.count(user.events, features: service.features(of: user.id, user))
+                    events += user.events.count
+                }
+                return !state.withLock { $0.isStopping }
+            }
+        } catch {
+            service.logger.error("kept events do not count", metadata: ["reason": "\(error)"])
+        }
+        if events > 0 { service.logger.info("kept events count", metadata: ["events": "\(events)"]) }
+        return kept
+    }
+
+    /// Users' features are the bundle's, too.
+    private func waitForBundle() {
+        while !service.registry.isReady {
+            let soon = MonotonicClock.nanoseconds &+ Self.coalescing
+            if state.wait(until: soon, for: { $0.isStopping ? true : nil }) ?? false { return }
+        }
+    }
+
+    private func perform(_ count: Count, _ kept: Kept) {
         guard let popularity = service.popularity else { return }
         if let features = count.features {
             popularity.count(count.events.map(\.event), features: features, isRemoval: count.isRemoval)
             return
         }
-        for (user, event) in count.events {
+        for (index, (user, event)) in count.events.enumerated() {
+            if count.sequences.indices.contains(index), kept.has(count.sequences[index], of: user) { continue }
             let features = service.settings.popularityBy == nil ? [:] : service.features(of: user)
             popularity.count(CollectionOfOne(event), features: features, isRemoval: count.isRemoval)
         }
     }
 
+    /// Nanoseconds in which counts lose a percent or less.
+    private var agesAfter: UInt64 {
+        UInt64(max(0.01 * (service.settings.popularityHalfLife ?? 0), 1) * 1e9)
+    }
+
     /// Gives every version what is popular now.
-    /// - Returns: when to do so again, if only because counts grow old.
+    /// - Returns: when to do so again at the earliest.
     private func refresh() -> UInt64 {
         let start = MonotonicClock.nanoseconds
         for bundle in service.registry.versions { service.popularity?.publish(to: bundle) }
