@@ -1,4 +1,5 @@
 import HTTP
+import Ranking
 import Threading
 
 /// `POST /recommend`, one request or a batch of lines, and `GET /similar`, on a compute thread.
@@ -37,10 +38,16 @@ extension ComputeWorker {
         }
         let choice = try service.registry.choose(
             model: request.model, userID: request.userID, requestID: requestID)
+        let erasures = service.erasures.value
         let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
             try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
+        }
+        if let user = request.userID {
+            // Erased meanwhile: what this request has encoded must go, too.
+            if service.erasures.value != erasures { choice.bundle.histories?.remove(user: user) }
+            follower?.noteSeen(user)
         }
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()

@@ -122,6 +122,23 @@ struct MetricsReport {
             "Recommendations made without their user's state, because it could not be read.",
             [("", metrics.userReadsFailed.value)])
         writer.counter(
+            "recserver_eager_users",
+            "Users with new events, by whether these were encoded before the user's next request.",
+            [
+                ("result=\"encoded\"", metrics.eagerEncoded.value),
+                ("result=\"dropped\"", metrics.eagerDropped.value),
+            ])
+        writer.counter(
+            "recserver_followed_changes",
+            "Changes of user state, by whether popularity and encoding ahead took them into account.",
+            [
+                ("result=\"followed\"", metrics.changesFollowed.value),
+                ("result=\"dropped\"", metrics.changesDropped.value),
+            ])
+        writer.gauge(
+            "recserver_popularity_items", "Items whose popularity events have changed.",
+            [("", Double(service.popularity?.itemCount ?? 0))])
+        writer.counter(
             "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
             [
                 ("outcome=\"answered\"", metrics.batchLinesAnswered.value),

@@ -6,6 +6,11 @@ public protocol UserStateStore: Sendable {
     /// What is held of a user; nil when nothing is. Any thread.
     func user(_ id: String) throws(UserStateError) -> StoredUser?
 
+    /// Some of the users after a place, in an order of the store's own. Any thread.
+    /// - Parameter place: where an earlier call ended; nil for the beginning.
+    /// - Returns: at most `limit` users, and the place they end at; nil after the last.
+    func users(after place: Int64?, limit: Int) throws(UserStateError) -> (users: [StoredUser], end: Int64?)
+
     /// Applies changes in their order and makes all of them durable at once, or none. One thread at a time.
     /// - Parameters:
     ///   - known: a user as the last commit left it, where that is in memory.

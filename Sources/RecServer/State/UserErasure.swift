@@ -6,6 +6,7 @@ import UserState
 extension RecommendService {
     /// Forgets a user who was erased. Any thread.
     func forget(user: String) {
+        erasures.add()
         for version in registry.versions { version.histories?.remove(user: user) }
         slates.removeAll(user: user)
     }
