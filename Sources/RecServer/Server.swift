@@ -26,7 +26,7 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: try UserStates(configuration, seed: { _ in nil }),
+            users: try UserStates(configuration, seed: { _ in nil }, logger: logger),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
     }
