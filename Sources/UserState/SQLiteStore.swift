@@ -73,9 +73,22 @@ public final class SQLiteStore: UserStateStore {
 
     /// What is held of a user; nil when nothing is. Any thread.
     public func user(_ id: String) throws(UserStateError) -> StoredUser? {
-        try readers.lend { (reader) throws(UserStateError) -> StoredUser? in
+        try read { (reader) throws(SQLiteError) in try reader.user(id) }
+    }
+
+    /// At most `limit` users after a place, and the place they end at. Any thread.
+    public func users(
+        after place: Int64?, limit: Int
+    ) throws(UserStateError) -> (users: [StoredUser], end: Int64?) {
+        try read { (reader) throws(SQLiteError) in try reader.users(after: place ?? 0, limit: limit) }
+    }
+
+    private func read<Result: Sendable>(
+        _ body: (StateReader) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try readers.lend { (reader) throws(UserStateError) -> Result in
             do throws(SQLiteError) {
-                return try StateReader(try reader.open(), hash: hash).user(id)
+                return try body(StateReader(try reader.open(), hash: hash))
             } catch {
                 reader.close()
                 throw .unavailable(error.reason)
@@ -129,6 +142,10 @@ public final class SQLiteStore: UserStateStore {
                 try ageing.step(connection, limits: limits, now: clock.age)
             }
         }
+    }
+
+    public func pseudonym(of user: String) -> String {
+        hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }
 
     private func write<Result: Sendable>(

@@ -123,12 +123,17 @@ final class StateTransaction {
     }
 
     private func update(
-        _ id: String, _ features: FeatureValues?, _ hasConsent: Bool?
+        _ id: String, _ featureChange: FeatureChange?, _ hasConsent: Bool?
     ) throws(SQLiteError) -> StoredUser? {
         var draft = try draft(id)
+        var features = draft.features
+        if let featureChange {
+            guard let changed = featureChange.applied(to: features) else { return nil }
+            features = changed
+        }
         if draft.key == nil { try create(&draft, with: seedOf(id, draft)) }
         clock += 1
-        if let features { draft.features = features }
+        draft.features = features
         if let hasConsent { draft.hasConsent = hasConsent }
         if draft.events == nil, let key = draft.key { draft.events = try reader.events(key) }
         change(&draft, id)

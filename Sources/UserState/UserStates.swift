@@ -57,6 +57,24 @@ public final class UserStates: Sendable {
         }
     }
 
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    public func pseudonym(of user: String) -> String { store.pseudonym(of: user) }
+
+    /// Users read at a time by `forEachUser`: between them the log can be emptied.
+    private static let usersAtATime = 64
+
+    /// Calls `body` with every user of whom something is kept, those not changed meanwhile once, until it says
+    /// false. Reads past the cache; any thread.
+    public func forEachUser(_ body: (StoredUser) -> Bool) throws(UserStateError) {
+        var place: Int64?
+        repeat {
+            let page = try store.users(after: place, limit: Self.usersAtATime)
+            for user in page.users { guard body(store.current(user)) else { return } }
+            place = page.end
+        } while place != nil
+    }
+
     /// Hands a change to the writer and never waits; false when too many wait already.
     public func submit(_ change: UserChange, completion: @escaping Completion) -> Bool {
         writer.submit(change, completion)
