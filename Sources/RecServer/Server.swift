@@ -27,7 +27,7 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: try UserStates(configuration, seed: seeds.seed),
+            users: try UserStates(configuration, seed: seeds.seed, logger: logger),
             slates: Slates(
                 byteLimit: configuration.integer("cursor_bytes"),
                 ttlSeconds: configuration.integer("cursor_ttl_s")),

@@ -1,9 +1,12 @@
+import Logging
 import UserState
 
 extension UserStates {
     /// The state in the folder that is configured; nil without one.
     /// - Parameter seed: what else is known of a user who is kept for the first time.
-    convenience init?(_ configuration: Configuration, seed: @escaping Seed) throws(UserStateError) {
+    convenience init?(
+        _ configuration: Configuration, seed: @escaping Seed, logger: Logger
+    ) throws(UserStateError) {
         let folder = configuration.text("state_dir")
         guard !folder.isEmpty else { return nil }
         let days = configuration.integer("retention_days")
@@ -14,7 +17,14 @@ extension UserStates {
         limits.eventIDs = Double(configuration.integer("event_id_days")) * Self.dayInSeconds
         try self.init(
             directory: folder, limits: limits, cacheBytes: configuration.integer("state_cache_bytes"),
-            queueDepth: configuration.integer("event_queue_depth"), seed: seed)
+            queueDepth: configuration.integer("event_queue_depth"), seed: seed,
+            report: { error in
+                if let error {
+                    logger.error("user state fails", metadata: ["reason": "\(error)"])
+                } else {
+                    logger.notice("user state works again")
+                }
+            })
     }
 
     private static let dayInSeconds: Double = 86_400
