@@ -138,7 +138,9 @@ extension ComputeWorker {
         _ change: UserChange, _ job: Job, _ timing: String,
         answer: @escaping @Sendable (Result<ChangeOutcome, UserStateError>) throws(Problem) -> HTTPResponse
     ) throws(Problem) {
+        let before = follower?.userBefore(change)
         let isTaken = try states.submit(change) { [self] result in
+            if case .success(let outcome) = result { follower?.follow(change, outcome, before: before) }
             let response: HTTPResponse
             do throws(Problem) { response = try answer(result) } catch {
                 note(error, job)

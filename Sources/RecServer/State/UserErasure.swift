@@ -6,7 +6,9 @@ import UserState
 extension RecommendService {
     /// Forgets a user who was erased. Any thread.
     func forget(user: String) {
+        erasures.add()
         for version in registry.versions { version.histories?.remove(user: user) }
+        slates.removeAll(user: user)
     }
 
     /// Writes down that something of a user was deleted, whatever the log's level is.
