@@ -94,6 +94,27 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
+    /// Runs `body` in a transaction of its own and makes it durable. One thread at a time.
+    func restoring<Result: Sendable>(
+        _ body: (StateTransaction) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try writers.lend { (writer) throws(UserStateError) in
+            do throws(SQLiteError) {
+                let transaction = try StateTransaction(
+                    try writer.open(), hash: hash, limits: limits, now: clock(), clock: commit,
+                    known: { _ in nil }, seed: { _ in nil })
+                let result = try body(transaction)
+                _ = try transaction.commit()
+                let number = transaction.clock
+                committed.withLock { $0 = number }
+                return result
+            } catch {
+                writer.close()
+                throw .unavailable(error.reason)
+            }
+        }
+    }
+
     private func apply(
         _ changes: [UserChange], on connection: SQLiteConnection,
         _ known: @escaping (String) -> StoredUser?, _ seed: @escaping (String) -> UserSeed?

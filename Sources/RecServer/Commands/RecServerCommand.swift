@@ -11,6 +11,7 @@ struct RecServerCommand: ParsableCommand {
         version: Server.version,
         subcommands: [
             ServeCommand.self, BuildCommand.self, CheckCommand.self, AlignCommand.self, RecommendCommand.self,
+            StateCommand.self,
         ],
         defaultSubcommand: ServeCommand.self)
 }
