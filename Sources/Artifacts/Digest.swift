@@ -34,7 +34,36 @@ public enum Digest {
         return hex(digest)
     }
 
-    private static func hex(of span: Span<UInt8>) -> String {
+    /// The size of a digest in bytes.
+    public static let byteCount = 32
+
+    /// The 32 bytes of the SHA-256 of `text`'s UTF-8.
+    public static func sha256(of text: String) -> [UInt8] { digest(of: Array(text.utf8).span) }
+
+    /// Which of the digests, 32 bytes each, that lie one after the other in `table` is `digest`; nil when none
+    /// is.
+    ///
+    /// All are compared, each in a time that does not depend on where it differs, so that the time tells nothing
+    /// about them.
+    public static func place(of digest: [UInt8], in table: [UInt8]) -> Int? {
+        guard digest.count == byteCount else { return nil }
+        var place: Int?
+        for index in 0..<table.count / byteCount {
+            let differs = unsafe table.withUnsafeBytes { table in
+                unsafe digest.withUnsafeBytes { digest in
+                    // SAFETY: both hold 32 bytes from there on: `index` is below the number of whole digests.
+                    unsafe CRYPTO_memcmp(
+                        table.baseAddress.map { unsafe $0 + index * byteCount }, digest.baseAddress, byteCount)
+                }
+            }
+            if differs == 0 { place = index }
+        }
+        return place
+    }
+
+    private static func hex(of span: Span<UInt8>) -> String { hex(digest(of: span)) }
+
+    private static func digest(of span: Span<UInt8>) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 32)
         var length: UInt32 = 32
         // SAFETY: EVP_Digest reads `span.count` bytes and writes 32, the size of `digest`.
@@ -45,7 +74,7 @@ public enum Digest {
             }
         }
         precondition(status == 1, "OpenSSL refuses SHA-256")
-        return hex(digest)
+        return digest
     }
 
     /// Two lower-case hexadecimal digits a byte.

@@ -7,16 +7,21 @@ internal import Glibc
     private let base: UnsafeMutableRawPointer
     /// Size in bytes.
     public let count: Int
+    /// Whether the file's mode let everybody on the machine read it.
+    public let isOpenToOthers: Bool
 
-    /// Reads a regular file; a symbolic link is refused.
+    /// Reads a regular file.
     /// - Parameters:
     ///   - name: what to call it in errors.
     ///   - maximum: largest size in bytes.
+    ///   - followsLinks: whether a symbolic link stands for what it leads to; else it is refused.
     ///   - progress: told the bytes read so far, every few megabytes.
-    public init(path: String, name: String, maximum: Int, progress: (Int) -> Void = { _ in })
-        throws(BundleError)
-    {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    public init(
+        path: String, name: String, maximum: Int, followsLinks: Bool = false,
+        progress: (Int) -> Void = { _ in }
+    ) throws(BundleError) {
+        let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (followsLinks ? 0 : O_NOFOLLOW)
+        let descriptor = unsafe open(path, flags)
         guard descriptor >= 0 else {
             throw BundleError(
                 file: name, expected: "a readable regular file",
@@ -47,6 +52,7 @@ internal import Glibc
         }
         unsafe base = memory
         count = size
+        isOpenToOthers = status.st_mode & S_IROTH != 0
     }
 
     /// A copy of `bytes`.
@@ -59,6 +65,7 @@ internal import Glibc
         }
         unsafe base = memory
         count = bytes.count
+        isOpenToOthers = false
     }
 
     /// Part of a file, and where it goes.
@@ -83,6 +90,7 @@ internal import Glibc
         }
         unsafe base = memory
         self.count = count
+        isOpenToOthers = false
     }
 
     deinit { unsafe base.deallocate() }

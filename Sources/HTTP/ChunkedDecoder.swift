@@ -23,12 +23,16 @@ struct ChunkedDecoder {
         case endLineFeed
     }
 
+    /// Bytes of content; more is a failure.
+    private let bodyBytesMax: Int
     private var state = State.size(digits: 0)
     /// Bytes of the present chunk still to come.
     private var remaining = 0
     private var extensionBytes = 0
     private var trailerBytes = 0
     private var trailers = 0
+
+    init(bodyBytesMax: Int) { self.bodyBytesMax = bodyBytesMax }
 
     /// Appends content to `body` and advances `position`, to the end of `bytes` or of the whole body.
     mutating func decode(
@@ -56,7 +60,7 @@ struct ChunkedDecoder {
     /// One byte outside of the content.
     private mutating func frame(_ byte: UInt8, _ decoded: Int, _ limits: HTTPLimits) -> HTTPProtocolError? {
         switch state {
-        case .size(let digits): return size(byte, digits, decoded, limits)
+        case .size(let digits): return size(byte, digits, decoded)
         case .extensions:
             if byte == ASCII.carriageReturn {
                 state = .sizeLineFeed
@@ -82,19 +86,17 @@ struct ChunkedDecoder {
         }
     }
 
-    private mutating func size(
-        _ byte: UInt8, _ digits: Int, _ decoded: Int, _ limits: HTTPLimits
-    ) -> HTTPProtocolError? {
+    private mutating func size(_ byte: UInt8, _ digits: Int, _ decoded: Int) -> HTTPProtocolError? {
         if let digit = ASCII.hexadecimal(byte) {
             // 16 digits are any 64-bit number; zeros in front of them have no use but attacks.
             guard digits < 16 else { return .malformedChunk }
-            if remaining > limits.bodyBytesMax { return .bodyTooLarge }
+            if remaining > bodyBytesMax { return .bodyTooLarge }
             remaining = remaining &* 16 &+ Int(digit)
             state = .size(digits: digits + 1)
             return nil
         }
         guard digits > 0 else { return .malformedChunk }
-        if remaining > limits.bodyBytesMax - decoded { return .bodyTooLarge }
+        if remaining > bodyBytesMax - decoded { return .bodyTooLarge }
         switch byte {
         case ASCII.carriageReturn: state = .sizeLineFeed
         case ASCII.semicolon: state = .extensions

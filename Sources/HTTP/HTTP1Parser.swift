@@ -21,7 +21,7 @@ struct HTTP1Parser {
     private var head = HTTP1Head()
     private var request: HTTPRequest?
     private var body: [UInt8] = []
-    private var chunks = ChunkedDecoder()
+    private var chunks = ChunkedDecoder(bodyBytesMax: 0)
     private var skippedEmptyLine = false
     private var continueIsDue = false
 
@@ -85,20 +85,23 @@ struct HTTP1Parser {
     private mutating func beginBody(_ bytes: Span<UInt8>) -> HTTPProtocolError? {
         var copy: [UInt8] = []
         copy.append(copying: bytes)
+        let path = head.path.isEmpty ? "/" : String(decoding: copy[head.path], as: UTF8.self)
+        let bodyBytesMax = limits.bodyBytesMax(path: path)
         switch head.framing {
         case .length(let length):
-            guard length <= limits.bodyBytesMax else { return .bodyTooLarge }
+            guard length <= bodyBytesMax else { return .bodyTooLarge }
             state = .fixedBody(remaining: length)
             // 64 KiB: what one read brings; more only once it has really arrived.
             body.reserveCapacity(min(length, 65_536))
             continueIsDue = head.expectsContinue && length > 0 && !head.isHTTP10
         case .chunked:
             state = .chunkedBody
+            chunks = ChunkedDecoder(bodyBytesMax: bodyBytesMax)
             continueIsDue = head.expectsContinue && !head.isHTTP10
         }
         request = HTTPRequest(
             method: String(decoding: copy[head.method], as: UTF8.self),
-            path: head.path.isEmpty ? "/" : String(decoding: copy[head.path], as: UTF8.self),
+            path: path,
             query: head.query.map { String(decoding: copy[$0], as: UTF8.self) },
             headers: HTTPHeaders(head: copy, fields: head.fields), peer: "", isLoopback: false,
             isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
@@ -110,7 +113,6 @@ struct HTTP1Parser {
         swap(&finished.body, &body)
         state = .head
         head = HTTP1Head()
-        chunks = ChunkedDecoder()
         skippedEmptyLine = false
         continueIsDue = false
         return .request(finished)

@@ -8,6 +8,8 @@ public struct HTTPLimits: Sendable, Equatable {
     public var headerCountMax = 100
     /// Bytes of the body after decoding; more is 413.
     public var bodyBytesMax = 1_024 * 1_024
+    /// The same for requests of one path, without its query and with percent-escapes as sent.
+    public var bodyBytesMaxByPath: [String: Int] = [:]
     /// Bytes of chunk extensions in one body; more is 400.
     public var chunkExtensionBytesMax = 4 * 1_024
 
@@ -42,6 +44,11 @@ public struct HTTPLimits: Sendable, Equatable {
     /// The defaults.
     public init() {}
 
+    /// Bytes of the body of a request of this path.
+    func bodyBytesMax(path: String) -> Int {
+        bodyBytesMaxByPath.isEmpty ? bodyBytesMax : bodyBytesMaxByPath[path] ?? bodyBytesMax
+    }
+
     /// Throws the name of the first limit that makes no sense.
     func validate() throws(HTTPError) {
         let counts: [(String, Int, ClosedRange<Int>)] = [
@@ -57,6 +64,9 @@ public struct HTTPLimits: Sendable, Equatable {
             ("unsentBytesMax", unsentBytesMax, 1...1_073_741_824),
             ("backlog", backlog, 1...65_535),
         ]
+        for limit in bodyBytesMaxByPath.values where !(0...1_073_741_824).contains(limit) {
+            throw .invalidLimit("bodyBytesMaxByPath")
+        }
         for (name, value, range) in counts where !range.contains(value) { throw .invalidLimit(name) }
         let durations: [(String, Duration, Duration)] = [
             ("headTimeout", headTimeout, .milliseconds(1)), ("bodyTimeout", bodyTimeout, .milliseconds(1)),

@@ -15,7 +15,7 @@ struct AdminHandler: Sendable {
     func handle(_ request: HTTPRequest, _ exchange: Exchange) {
         let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
         do throws(Problem) {
-            try authorize(request)
+            try service.access.admitAdministrator(request)
             switch try AdminRouter.match(method: request.method, path: request.path) {
             case .list: break
             case .load: return try load(request, requestID, exchange)
@@ -40,19 +40,6 @@ struct AdminHandler: Sendable {
             exchange.respond(service.response(for: error, requestID: requestID))
         }
     }
-
-    /// There are no keys: being on this machine, and not a web page shown on it, is what counts.
-    private func authorize(_ request: HTTPRequest) throws(Problem) {
-        guard request.isLoopback else { throw Problem(.forbidden, "only peers on this machine may ask") }
-        // A page may have its own name lead here; a browser then says that name.
-        let host = request.headers.first("Host") ?? ""
-        let isHere = Self.ownNames.contains { host.hasPrefix($0) }
-        guard isHere, request.headers.first("Origin") == nil else {
-            throw Problem(.forbidden, "a web page may not ask")
-        }
-    }
-
-    private static let ownNames = ["127.", "localhost", "[::1]"]
 
     private func status(_ requestID: String, status: Int = 200) -> HTTPResponse {
         var response = service.response(

@@ -32,7 +32,7 @@ final class ComputePool: Sendable {
     init(count: Int, queueDepth: Int, service: RecommendService) throws(ThreadingError) {
         let queue = BoundedQueue<Job>(capacity: queueDepth)
         let shadow = try Shadow(service.metrics.shadow, isBusy: { queue.count > 0 })
-        let worker = ComputeWorker(service: service, shadow: shadow)
+        let worker = ComputeWorker(service: service, shadow: shadow, waits: SequenceWaits(threads: count))
         var threads: [NamedThread] = []
         for index in 0..<count {
             threads.append(
@@ -65,6 +65,7 @@ final class ComputePool: Sendable {
 struct ComputeWorker {
     let service: RecommendService
     let shadow: Shadow
+    let waits: SequenceWaits
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {
@@ -79,13 +80,13 @@ struct ComputeWorker {
         var copies: [ShadowJob] = []
         let response: HTTPResponse
         do throws(Problem) {
-            response = try respond(to: job, &clock, &copies)
+            guard let made = try respond(to: job, &clock, &copies) else { return }
+            response = made
         } catch {
             note(error, job)
             response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
         }
-        service.finish(
-            job.request, route: job.match == .recommend ? .recommend : .similar, response, job.exchange)
+        service.finish(job.request, route: job.match.route, response, job.exchange)
         service.logger.debug(
             "answered",
             metadata: job.metadata.merging(
@@ -93,13 +94,17 @@ struct ComputeWorker {
         for copy in copies { shadow.offer(copy) }
     }
 
+    /// - Returns: nil when the answer is given later: once a change is durable.
     private func respond(
         to job: Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
-    ) throws(Problem) -> HTTPResponse {
+    ) throws(Problem) -> HTTPResponse? {
         switch job.match {
         case .recommend: try recommend(job, &clock, &copies)
         case .similar(let itemID): try similar(job, itemID: itemID, &clock)
-        default: throw Problem(.notFound)
+        case .events: try postEvents(job, &clock)
+        case .user(let method, let id): try user(id, method, job, &clock)
+        case .removeEvent(let user, let eventID): try removeEvent(eventID, of: user, job)
+        case .livez, .readyz, .healthz, .version, .metrics, .openapi: throw Problem(.notFound)
         }
     }
 

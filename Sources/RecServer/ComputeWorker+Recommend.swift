@@ -12,23 +12,32 @@ extension ComputeWorker {
         let headers = try RequestHeaders(job.request.headers)
         if try isBatch(job.request) { return try recommendBatch(job, headers, &clock, &copies) }
         let body = try answer(
-            job.request.body, headers, job.requestID, receivedAt: job.request.receivedAt, &clock, &copies)
+            job, job.request.body, headers, receivedAt: job.request.receivedAt, &clock, &copies)
         return applied(
             headers, service.response(json: body, requestID: job.requestID, serverTiming: clock.header))
     }
 
-    /// The encoded answer to one body.
+    /// The encoded answer to one body: the job's or a line of it.
     private func answer(
-        _ body: [UInt8], _ headers: RequestHeaders, _ requestID: String, receivedAt: UInt64,
-        _ clock: inout StageClock, _ copies: inout [ShadowJob]
+        _ job: Job, _ body: [UInt8], _ headers: RequestHeaders, receivedAt: UInt64, _ clock: inout StageClock,
+        _ copies: inout [ShadowJob]
     ) throws(Problem) -> [UInt8] {
+        let requestID = job.requestID
         var request = try RecommendRequest(body: body, isLenient: headers.isLenient)
         try headers.identify(&request)
+        if let token = request.minSequence {
+            // From when the job came: the lines of a batch wait together, not one after the other.
+            let milliseconds = request.deadlineMilliseconds ?? service.settings.deadlineMilliseconds
+            try waits.wait(
+                for: token, user: request.userID, in: service.users,
+                until: job.request.receivedAt &+ UInt64(milliseconds) * 1_000_000)
+        }
         let choice = try service.registry.choose(
             model: request.model, userID: request.userID, requestID: requestID)
+        let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
-            try pipeline.recommend(request, receivedAt: receivedAt, clock: &clock)
+            try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
         }
         service.metrics.requests(choice.label).add()
         let answer = recommendation.encoded(
@@ -42,7 +51,9 @@ extension ComputeWorker {
         if let shadow = choice.shadow, recommendation.degraded.isEmpty {
             request.now = now
             copies.append(
-                ShadowJob(bundle: shadow, request: request, sent: recommendation.items.map(\.itemID)))
+                ShadowJob(
+                    bundle: shadow, request: request, stored: stored,
+                    sent: recommendation.items.map(\.itemID)))
         }
         return answer
     }
@@ -76,8 +87,7 @@ extension ComputeWorker {
             do throws(Problem) {
                 // An empty body asks for the popular list; an empty line is a slip.
                 guard !line.isEmpty else { throw Problem(.malformedJSON, "the line is empty") }
-                body += try answer(
-                    Array(line), headers, job.requestID, receivedAt: start, &lineClock, &copies)
+                body += try answer(job, Array(line), headers, receivedAt: start, &lineClock, &copies)
                 service.metrics.batchLinesAnswered.add()
             } catch {
                 note(error, job)
@@ -92,7 +102,7 @@ extension ComputeWorker {
         return applied(headers, response)
     }
 
-    private func applied(_ headers: RequestHeaders, _ response: HTTPResponse) -> HTTPResponse {
+    func applied(_ headers: RequestHeaders, _ response: HTTPResponse) -> HTTPResponse {
         guard headers.isLenient else { return response }
         var response = response
         response.headers.append(("Preference-Applied", "handling=lenient"))

@@ -23,8 +23,10 @@ struct LoopHandler: Sendable {
         let response: HTTPResponse
         do throws(Problem) {
             let match = try Router.match(method: request.method, path: request.path)
+            try service.access.admit(request, to: match)
             switch match {
-            case .recommend, .similar:
+            case .recommend, .similar, .events, .user, .removeEvent:
+                try requireState(match)
                 try admit(
                     Job(
                         request: request, match: match, requestID: requestID,
@@ -48,6 +50,12 @@ struct LoopHandler: Sendable {
             response = service.response(for: error, requestID: requestID)
         }
         service.finish(request, route: route, response, exchange)
+    }
+
+    /// - Throws: `.notImplemented` for what needs user state where none is kept.
+    private func requireState(_ match: Router.Match) throws(Problem) {
+        guard match.needsState, service.users == nil else { return }
+        throw Problem(.notImplemented, "the setting state_dir is missing: nothing is kept of users")
     }
 
     private func admit(_ job: Job) throws(Problem) {

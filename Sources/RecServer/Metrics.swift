@@ -63,6 +63,9 @@ final class Metrics: Sendable {
     enum Route: String, CaseIterable, Sendable {
         case recommend = "/recommend"
         case similar = "/similar/{item_id}"
+        case events = "/events"
+        case user = "/users/{user_id}"
+        case userEvent = "/users/{user_id}/events/{event_id}"
         case livez = "/livez", readyz = "/readyz", healthz = "/healthz", version = "/version", metrics =
             "/metrics"
         case openapi = "/openapi.yaml"
@@ -80,7 +83,8 @@ final class Metrics: Sendable {
 
     /// Statuses with a series of their own; anything else counts as 500.
     static let statuses = [
-        200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501, 503,
+        200, 204, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 414, 415, 417, 422, 429, 431, 500, 501,
+        503,
         504, 505,
     ]
 
@@ -97,8 +101,15 @@ final class Metrics: Sendable {
     let scoresDropped = Counter()
     let exactScans = Counter()
     let historyTokens = Counter()
+    /// Requests answered without their user's state, because it could not be read.
+    let userReadsFailed = Counter()
     let batchLinesAnswered = Counter()
     let batchLinesRefused = Counter()
+    /// Events posted, by what became of them.
+    let eventsStored = Counter()
+    let eventsDuplicate = Counter()
+    let eventsRefused = Counter()
+    let eventsFailed = Counter()
     private let degraded: [Counter]
     /// Loads of bundles by how they ended.
     let loaded = Counter()

@@ -16,7 +16,9 @@ struct MetricsReport {
 
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
+        writeAccess(&writer)
         writePipeline(&writer)
+        writeEvents(&writer)
         writeBundles(&writer)
         writeShadow(&writer)
         writeHistories(&writer)
@@ -45,6 +47,27 @@ struct MetricsReport {
             [("", service.metrics.abandoned.value)])
         writer.gauge(
             "recserver_queue_depth", "Requests waiting for a compute thread.", [("", Double(pool.depth))])
+    }
+
+    private func writeAccess(_ writer: inout MetricsWriter) {
+        let access = service.access
+        writer.counter(
+            "recserver_requests_refused", "Requests refused for who asked, or for how often, by reason.",
+            Access.Refusal.allCases.map { ("reason=\"\($0.rawValue)\"", access.refused($0)) })
+        writer.counter(
+            "recserver_key_requests", "Requests by the name of their key and what became of them.",
+            access.callers.flatMap { caller in
+                [
+                    ("allowed", caller.counters.allowed), ("forbidden", caller.counters.forbidden),
+                    ("limited", caller.counters.limited),
+                ].map { ("key=\"\(caller.name)\",outcome=\"\($0.0)\"", $0.1.value) }
+            })
+        writer.counter(
+            "recserver_key_reloads", "Readings of the keys file on SIGHUP, by how they ended.",
+            [
+                ("result=\"loaded\"", access.reloads.value),
+                ("result=\"refused\"", access.refusedReloads.value),
+            ])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {
@@ -78,10 +101,26 @@ struct MetricsReport {
             "recserver_history_tokens", "History events encoded by the sequence model.",
             [("", metrics.historyTokens.value)])
         writer.counter(
+            "recserver_user_reads_failed",
+            "Recommendations made without their user's state, because it could not be read.",
+            [("", metrics.userReadsFailed.value)])
+        writer.counter(
             "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
             [
                 ("outcome=\"answered\"", metrics.batchLinesAnswered.value),
                 ("outcome=\"refused\"", metrics.batchLinesRefused.value),
+            ])
+    }
+
+    private func writeEvents(_ writer: inout MetricsWriter) {
+        let metrics = service.metrics
+        writer.counter(
+            "recserver_events", "Events posted, by what became of them.",
+            [
+                ("result=\"stored\"", metrics.eventsStored.value),
+                ("result=\"duplicate\"", metrics.eventsDuplicate.value),
+                ("result=\"refused\"", metrics.eventsRefused.value),
+                ("result=\"failed\"", metrics.eventsFailed.value),
             ])
     }
 

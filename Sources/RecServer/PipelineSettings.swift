@@ -10,6 +10,10 @@ struct PipelineSettings: Sendable {
     let microbatch: Int
     /// Lines of a batch.
     let batchMax: Int
+    /// Events of one request.
+    let eventsMax: Int
+    /// Whether events of items that the catalogue does not have are kept.
+    let keepsUnknownItems: Bool
     /// Instruction set of the element-wise kernels.
     let kernelLevel: String
 
@@ -20,6 +24,8 @@ struct PipelineSettings: Sendable {
         shortlistFactorMax = configuration.integer("shortlist_factor_max")
         microbatch = configuration.integer("microbatch")
         batchMax = configuration.integer("batch_max")
+        eventsMax = configuration.integer("events_max")
+        keepsUnknownItems = configuration.text("unknown_items") == "keep"
         kernelLevel = "\(Kernel.level)"
     }
 

@@ -5,6 +5,7 @@ import Ranking
 import RecCore
 import Retrieval
 import Threading
+import UserState
 
 /// The recommendation from request to slate, on one compute thread with scratch of its own.
 ///
@@ -52,10 +53,12 @@ final class RecommendPipeline {
     }
 
     /// Answers a request.
+    /// - Parameter stored: what is kept of its user, nil when nothing is.
     func recommend(
-        _ request: RecommendRequest, receivedAt: UInt64, clock: inout StageClock
+        _ request: RecommendRequest, stored: StoredUser? = nil, receivedAt: UInt64, clock: inout StageClock
     ) throws(Problem) -> Recommendation {
-        let resolved = try ResolvedRequest(request, snapshot, now: Double(WallClock.nanoseconds) / 1e9)
+        let resolved = try ResolvedRequest(
+            request, snapshot, stored: stored, now: Double(WallClock.nanoseconds) / 1e9)
         let budget = Budget(
             receivedAt: receivedAt,
             milliseconds: request.deadlineMilliseconds ?? settings.deadlineMilliseconds,

@@ -14,14 +14,19 @@ final class RecommendService: Sendable {
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
     let users: UserStates?
+    /// Who may ask.
+    let access: Access
+    /// For failures to read it, which come in thousands.
+    let userReadLog = LogPace()
     private let draining = Lock(false)
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, logger: Logger
+        users: UserStates? = nil, access: Access = Access(), logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
+        self.access = access
         self.logger = logger
         reaper = try BundleReaper(logger: logger)
         registry = BundleRegistry(
@@ -45,6 +50,12 @@ final class RecommendService: Sendable {
         return HTTPResponse(status: 200, headers: headers, body: body)
     }
 
+    /// An answer without content.
+    func emptyResponse(requestID: String) -> HTTPResponse {
+        HTTPResponse(
+            status: 204, headers: [("X-Request-Id", requestID), ("Cache-Control", "no-store")], body: [])
+    }
+
     /// A problem as its answer.
     func response(for problem: Problem, requestID: String, serverTiming: String? = nil) -> HTTPResponse {
         var headers = [
@@ -52,6 +63,7 @@ final class RecommendService: Sendable {
             ("Cache-Control", "no-store"),
         ]
         if let seconds = problem.retryAfter { headers.append(("Retry-After", String(seconds))) }
+        if problem.kind == .unauthorized { headers.append(("WWW-Authenticate", "Bearer")) }
         if let allow = problem.allow { headers.append(("Allow", allow)) }
         if let serverTiming { headers.append(("Server-Timing", serverTiming)) }
         return HTTPResponse(

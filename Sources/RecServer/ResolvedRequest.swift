@@ -3,6 +3,7 @@ import Features
 import JSON
 import RecCore
 import Retrieval
+import UserState
 
 /// A request with its ids resolved against one snapshot: what the stages work on.
 ///
@@ -34,7 +35,7 @@ struct ResolvedRequest {
     /// Attributes to return with each item.
     private(set) var fields: [String]
     /// Known events with the caller's own action names, which the model need not know.
-    private var events: [(row: Int, action: String?, time: Double?)] = []
+    private var events: [StoredHistory.SeenEvent] = []
 
     /// The pinned items as candidates.
     var pinned: [Candidate] { pins.map { Candidate(row: $0.row, sources: .pinned) } }
@@ -46,9 +47,12 @@ struct ResolvedRequest {
     }
 
     /// Resolves `request`; `now` is the server's clock, for requests that do not say.
-    /// - Parameter isReplay: of a golden, which takes part in no experiment.
+    /// - Parameters:
+    ///   - stored: what is kept of the request's user; nil when nothing is, and the bundle's word counts.
+    ///   - isReplay: of a golden, which takes part in no experiment.
     init(
-        _ request: RecommendRequest, _ snapshot: Snapshot, now: Double, isReplay: Bool = false
+        _ request: RecommendRequest, _ snapshot: Snapshot, stored: StoredUser? = nil, now: Double,
+        isReplay: Bool = false
     ) throws(Problem) {
         let catalog = snapshot.catalog
         let actions = snapshot.manifest.sequence?.actions ?? []
@@ -56,11 +60,11 @@ struct ResolvedRequest {
         query = Query(now: request.now ?? now, contextFeatures: request.contextFeatures)
         fields = request.fields.filter { catalog.hasAttribute($0) }
         try Self.check(request, snapshot)
-        resolveUser(request, snapshot, actions)
+        resolveUser(request, snapshot, stored, actions)
         try Self.check(query.userFeatures, .user, "/user", snapshot)
-        let stored = query.history.count
+        let withoutSession = query.history.count
         append(request.session, catalog, actions)
-        query.sessionCount = query.history.count - stored
+        query.sessionCount = query.history.count - withoutSession
         for id in request.queryItems {
             if let row = catalog.row(of: id) { queryItems.append(row) } else { unknownQueryItems.append(id) }
         }
@@ -120,22 +124,53 @@ struct ResolvedRequest {
         }
     }
 
-    private mutating func resolveUser(_ request: RecommendRequest, _ snapshot: Snapshot, _ actions: [String])
-    {
-        let users = snapshot.users
-        query.userID = request.userID
-        query.userRow = request.userID.flatMap { users?.row(of: $0) }
+    /// Who asks: the request's own word counts before what is kept, and that before the bundle's.
+    ///
+    /// Of a user who does not consent nothing is used but the request itself, and nothing is kept; of one who
+    /// was erased, nothing that the bundle says.
+    private mutating func resolveUser(
+        _ request: RecommendRequest, _ snapshot: Snapshot, _ stored: StoredUser?, _ actions: [String]
+    ) {
         query.userFeatures = request.userFeatures
-        if let users, let row = query.userRow {
+        let isUsable = stored?.hasConsent ?? true
+        if isUsable {
+            query.userID = request.userID
+            if let stored { addFeatures(stored.features, snapshot) }
+            if !(stored?.isErased ?? false) {
+                query.userRow = request.userID.flatMap { snapshot.users?.row(of: $0) }
+            }
+        }
+        if let users = snapshot.users, let row = query.userRow {
             query.userFeatures.merge(users.features(row)) { own, _ in own }
         }
         if let history = request.history {
             query.historyOffset = request.historyOffset
             append(history, snapshot.catalog, actions)
-        } else if let users, let row = query.userRow {
+        } else if let stored {
+            if isUsable { take(StoredHistory(stored, snapshot)) }
+        } else if let users = snapshot.users, let row = query.userRow {
             (query.history, query.historyOffset) = users.history(row, limit: Self.storedHistoryMaximum)
             events = query.history.map { event in
                 (event.row, event.action < actions.count ? actions[event.action] : nil, event.time)
+            }
+        }
+    }
+
+    private mutating func take(_ stored: StoredHistory) {
+        query.history = stored.history
+        query.historyOffset = stored.offset
+        events = stored.seen
+        unknownEvents += stored.unknown
+    }
+
+    /// Adds kept features to the request's; one that this version cannot encode is not the caller's mistake.
+    private mutating func addFeatures(_ features: FeatureValues, _ snapshot: Snapshot) {
+        for (name, value) in features where query.userFeatures[name] == nil {
+            do throws(FeatureError) {
+                try snapshot.schema.check([name: value], from: .user)
+                query.userFeatures[name] = value
+            } catch {
+                continue
             }
         }
     }

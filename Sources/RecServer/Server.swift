@@ -26,7 +26,8 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: try UserStates(configuration, seed: { _ in nil }), logger: logger)
+            users: try UserStates(configuration, seed: { _ in nil }),
+            access: try Access(configuration, logger: logger), logger: logger)
     }
 
     /// What runs while the daemon does.
@@ -95,10 +96,16 @@ final class Server {
             switch try Signals.wait(within: .milliseconds(10)) {
             // The load may have published since this thread looked.
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
-            case .hangUp: loads.reload()
+            case .hangUp: reload(loads)
             case nil: continue
             }
         }
+    }
+
+    /// What SIGHUP asks for.
+    private func reload(_ loads: BundleLoads) {
+        service.access.reload(logger: logger)
+        loads.reload()
     }
 
     private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
@@ -142,6 +149,7 @@ final class Server {
         func milliseconds(_ name: String) -> Duration { .milliseconds(configuration.integer(name)) }
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
+        limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")
@@ -150,11 +158,11 @@ final class Server {
         return limits
     }
 
-    /// Waits for SIGTERM or SIGINT; SIGHUP has the bundle's folder looked at again.
+    /// Waits for SIGTERM or SIGINT; SIGHUP has the keys file and the bundle's folder looked at again.
     private func waitForEnd(_ loads: BundleLoads) throws {
         while true {
             switch try Signals.wait() {
-            case .hangUp: loads.reload()
+            case .hangUp: reload(loads)
             case .terminate, .interrupt: return
             case nil: continue
             }

@@ -60,7 +60,7 @@ public final class UserStates: Sendable {
     }
 
     /// Names this store among all: sequences and commits of another one mean nothing here.
-    public var epoch: Int64 { store.epoch }
+    public var epoch: UInt64 { UInt64(bitPattern: store.epoch) }
 
     /// The newest commit that reads see.
     public var commit: Int64 { writer.commit }

@@ -124,6 +124,21 @@ struct HTTP1ParserTests {
         let five = head + "2\r\n12\r\n3\r\n345\r\n0\r\n\r\n"
         #expect(end(five) { $0.bodyBytesMax = 5 } == "end")
         #expect(end(five) { $0.bodyBytesMax = 4 } == "failure bodyTooLarge")
+        for (path, expected) in [("/", "end"), ("/?q", "end"), ("/a", "failure bodyTooLarge")] {
+            for body in [fixed, five] {
+                let request = body.replacing("POST / ", with: "POST \(path) ")
+                #expect(
+                    end(request) {
+                        $0.bodyBytesMax = 4
+                        $0.bodyBytesMaxByPath = ["/": 5]
+                    } == expected)
+                #expect(
+                    end(request) {
+                        $0.bodyBytesMax = 5
+                        $0.bodyBytesMaxByPath = ["/a": 4]
+                    } == expected)
+            }
+        }
         let extended = head + "2;abc\r\n12\r\n0;d\r\n\r\n"
         #expect(end(extended) { $0.chunkExtensionBytesMax = 4 } == "end")
         #expect(end(extended) { $0.chunkExtensionBytesMax = 3 } == "failure malformedChunk")

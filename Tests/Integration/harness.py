@@ -110,9 +110,27 @@ class Daemon:
 
     def post(self, body: Any, **headers: str) -> Answer:
         """POST /recommend of an object, or of bytes as they are."""
+        return self.send("POST", "/recommend", body, **headers)
+
+    def send(self, method: str, path: str, body: Any, **headers: str) -> Answer:
+        """A request with a JSON body, or with bytes as they are."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {k.replace("_", "-"): v for k, v in headers.items()}
-        return self.request("POST", "/recommend", data, {"Content-Type": "application/json"} | named)
+        return self.request(method, path, data, {"Content-Type": "application/json"} | named)
+
+    def events(self, *events: Any, **headers: str) -> Any:
+        """The answer to events that must be taken."""
+        answer = self.send("POST", "/events", list(events), **headers)
+        if answer.status != 200:
+            raise AssertionError(f"{answer.status} {answer.body[:500]!r}")
+        return answer.json
+
+    def user(self, user: str) -> Any:
+        """What is held of a user, which must be something."""
+        answer = self.get("/users/" + quote(user, safe=""))
+        if answer.status != 200:
+            raise AssertionError(f"{answer.status} {answer.body[:500]!r}")
+        return answer.json
 
     def recommend(self, **request: Any) -> Any:
         """The answer to a request that must succeed in full."""
@@ -213,7 +231,7 @@ def shared() -> Daemon:
         dead, shared_daemon = shared_daemon, None
         raise AssertionError(f"the shared daemon died, exit {dead.process.returncode}: {dead.log_text()}")
     if shared_daemon is None:
-        shared_daemon = Daemon("--deadline-ms", "10000")
+        shared_daemon = Daemon("--deadline-ms", "10000", "--state-dir", str(SCRATCH / "state"))
     return shared_daemon
 
 

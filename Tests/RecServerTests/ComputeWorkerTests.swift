@@ -19,7 +19,8 @@ import Threading
             try SmallBundle.loaded(), path: "small", threads: 1, settings: settings, metrics: service.metrics)
         try service.registry.publish(bundle, as: .default, share: nil, pinned: nil)
         worker = ComputeWorker(
-            service: service, shadow: try Shadow(service.metrics.shadow, isBusy: { false }))
+            service: service, shadow: try Shadow(service.metrics.shadow, isBusy: { false }),
+            waits: SequenceWaits(threads: 2))
     }
 
     func post(_ body: String, _ headers: [(String, String)] = [], type: String = "application/json")

@@ -3,6 +3,18 @@ import Testing
 @testable import RecServer
 
 @Suite struct ServerPartsTests {
+    private let long = String(repeating: "x", count: 129)
+
+    @Test func `a path has one label in metrics whatever it names`() {
+        for (path, route) in [
+            ("/events", .events), ("/users/u", .user), ("/users/{user_id}", .user),
+            ("/users/u/events/e", .userEvent), ("/users/u/x", .userEvent), ("/other", .other), ("/x", .other),
+            ("/similar/a", .similar), ("/recommend", .recommend),
+        ] as [(String, Metrics.Route)] {
+            #expect(Router.route(path: path) == route)
+        }
+    }
+
     @Test func `every path finds its endpoint, other methods are refused with the allowed ones`() throws {
         #expect(try Router.match(method: "POST", path: "/recommend") == .recommend)
         #expect(try Router.match(method: "GET", path: "/similar/a%2Fb%20c") == .similar(itemID: "a/b c"))
@@ -12,6 +24,30 @@ import Testing
         }
         #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD")) {
             try Router.match(method: "POST", path: "/metrics")
+        }
+        let users: [(String, Router.UserMethod)] = [
+            ("GET", .get), ("HEAD", .get), ("PUT", .replace), ("PATCH", .patch), ("DELETE", .erase),
+        ]
+        for (method, expected) in users {
+            #expect(try Router.match(method: method, path: "/users/a%2Fb") == .user(expected, id: "a/b"))
+        }
+        #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD, PUT, PATCH, DELETE")) {
+            try Router.match(method: "POST", path: "/users/u")
+        }
+        #expect(
+            try Router.match(method: "DELETE", path: "/users/%75/events/a%2Fevents")
+                == .removeEvent(user: "u", eventID: "a/events"))
+        #expect(throws: Problem(.methodNotAllowed, allow: "DELETE")) {
+            try Router.match(method: "GET", path: "/users/u/events/e")
+        }
+        for path in [
+            "/users", "/users/", "/users//", "/users/u/", "/users/u/events", "/users/u/events/",
+            "/users//events/e", "/users/u/event/e", "/users/u/events/e/", "/users/u/%65vents/e", "/events/",
+        ] {
+            #expect(throws: Problem(.notFound)) { try Router.match(method: "DELETE", path: path) }
+        }
+        for path in ["/users/%", "/users/%ff", "/users/u/events/%zz", "/users/" + long] {
+            #expect(throws: Problem.self) { try Router.match(method: "DELETE", path: path) }
         }
         for path in ["/", "/recommend/", "/similar", "/similar/", "/similar/a/b", "/metricsx", "*"] {
             #expect(throws: Problem(.notFound)) { try Router.match(method: "GET", path: path) }

@@ -15,12 +15,17 @@ struct Problem: Error, Equatable {
         case wrongType = "wrong-type"
         case outOfRange = "out-of-range"
         case badRequest = "bad-request"
+        case unauthorized
         case forbidden
+        case noConsent = "no-consent"
         case notFound = "not-found"
         case unknownItem = "unknown-item"
+        case unknownUser = "unknown-user"
+        case unknownEvent = "unknown-event"
         case methodNotAllowed = "method-not-allowed"
         case timeout = "request-timeout"
         case conflict
+        case sequenceNotReached = "sequence-not-reached"
         case contentTooLarge = "content-too-large"
         case targetTooLong = "target-too-long"
         case unsupportedMediaType = "unsupported-media-type"
@@ -31,33 +36,40 @@ struct Problem: Error, Equatable {
         case unknownModel = "unknown-model"
         case unknownVariant = "unknown-variant"
         case bundleRefused = "bundle-refused"
+        case rateLimited = "rate-limited"
+        case tooOld = "too-old"
+        case tooNew = "too-new"
         case headersTooLarge = "headers-too-large"
         case internalError = "internal"
         case notImplemented = "not-implemented"
         case overloaded
         case notReady = "not-ready"
+        case stateUnavailable = "state-unavailable"
         case deadline
         case unsupportedVersion = "http-version"
 
         var status: Int {
             switch self {
             case .malformedJSON, .unknownField, .wrongType, .outOfRange, .badRequest: 400
-            case .forbidden: 403
-            case .notFound, .unknownItem: 404
+            case .unauthorized: 401
+            case .forbidden, .noConsent: 403
+            case .notFound, .unknownItem, .unknownUser, .unknownEvent: 404
             case .methodNotAllowed: 405
             case .timeout: 408
             case .conflict: 409
+            case .sequenceNotReached: 412
             case .contentTooLarge: 413
             case .targetTooLong: 414
             case .unsupportedMediaType: 415
             case .expectationFailed: 417
             case .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel, .unknownVariant,
-                .bundleRefused:
+                .bundleRefused, .tooOld, .tooNew:
                 422
+            case .rateLimited: 429
             case .headersTooLarge: 431
             case .internalError: 500
             case .notImplemented: 501
-            case .overloaded, .notReady: 503
+            case .overloaded, .notReady, .stateUnavailable: 503
             case .deadline: 504
             case .unsupportedVersion: 505
             }
@@ -70,12 +82,17 @@ struct Problem: Error, Equatable {
             case .wrongType: "A field has the wrong type"
             case .outOfRange: "A field is out of range"
             case .badRequest: "The request is malformed"
+            case .unauthorized: "The request needs an API key"
             case .forbidden: "The peer may not do this"
+            case .noConsent: "The user does not consent"
             case .notFound: "There is nothing here"
             case .unknownItem: "The item is not in the catalogue"
+            case .unknownUser: "Nothing is held of the user"
+            case .unknownEvent: "The user has no such event"
             case .methodNotAllowed: "The method is not allowed here"
             case .timeout: "The request did not arrive in time"
             case .conflict: "The state of the server does not allow this"
+            case .sequenceNotReached: "What the token stands for is not seen here"
             case .contentTooLarge: "The body is too large"
             case .targetTooLong: "The request target is too long"
             case .unsupportedMediaType: "The body's media type is not supported"
@@ -86,11 +103,15 @@ struct Problem: Error, Equatable {
             case .unknownModel: "The request names a model that does not answer"
             case .unknownVariant: "The experiment has no such arm"
             case .bundleRefused: "The bundle is not one that can serve"
+            case .rateLimited: "Too many requests"
+            case .tooOld: "The event is older than what is kept"
+            case .tooNew: "The event is in the future"
             case .headersTooLarge: "The headers are too large"
             case .internalError: "The server failed"
             case .notImplemented: "Not implemented"
             case .overloaded: "The server is at capacity"
             case .notReady: "The server is not ready"
+            case .stateUnavailable: "The user state cannot be written or read"
             case .deadline: "The deadline passed"
             case .unsupportedVersion: "The HTTP version is not supported"
             }
@@ -100,7 +121,7 @@ struct Problem: Error, Equatable {
     let kind: Kind
     var detail: String?
     var errors: [FieldError] = []
-    /// Seconds for `Retry-After`, with 503.
+    /// Seconds for `Retry-After`, with 429 and 503.
     var retryAfter: Int?
     /// Methods for `Allow`, with 405.
     var allow: String?
@@ -132,6 +153,12 @@ struct Problem: Error, Equatable {
     /// - Parameter line: of a batch, from 1.
     func encoded(requestID: String?, line: Int? = nil) -> [UInt8] {
         var writer = JSONWriter()
+        write(to: &writer, requestID: requestID, line: line)
+        return writer.bytes
+    }
+
+    /// The body as a value of a larger one.
+    func write(to writer: inout JSONWriter, requestID: String? = nil, line: Int? = nil) {
         writer.beginObject()
         writer.key("type")
         writer.value("urn:recserver:problem:" + kind.rawValue)
@@ -166,6 +193,5 @@ struct Problem: Error, Equatable {
             writer.value(requestID)
         }
         writer.endObject()
-        return writer.bytes
     }
 }

@@ -18,6 +18,7 @@ struct RecommendRequest {
         static let featureValues = 64
         static let weights = 64
         static let deadlineMilliseconds = 1...10_000
+        static let tokenBytes = 1...64
         static let time = -1e11...1e11
     }
 
@@ -67,6 +68,8 @@ struct RecommendRequest {
     var deadlineMilliseconds: Int?
     var mayDegrade = true
     var explain = false
+    /// What must have become durable and seen here before the answer is made.
+    var minSequence: SequenceToken?
 
     /// A request that says nothing.
     init() {}
@@ -102,7 +105,7 @@ struct RecommendRequest {
         "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates",
         "query_items", "n", "fields", "exclude",
         "exclude_seen", "filter", "placement", "weights", "diversity", "model", "variant", "deadline_ms",
-        "degrade", "explain",
+        "degrade", "explain", "min_sequence",
     ]
 
     private mutating func decode(_ document: JSONValue, _ isLenient: Bool) throws(JSONSchemaError) {
@@ -140,6 +143,12 @@ struct RecommendRequest {
         }
         model = try reader.optionalString("model", bytes: Limits.idBytes)
         explain = try reader.optionalBoolean("explain") ?? false
+        if let text = try reader.optionalString("min_sequence", bytes: Limits.tokenBytes) {
+            minSequence = SequenceToken(text)
+            if minSequence == nil {
+                throw JSONSchemaError(.outOfRange, "/min_sequence", "is no token of this server")
+            }
+        }
     }
 
     private static func events(

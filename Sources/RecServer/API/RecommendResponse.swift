@@ -233,16 +233,30 @@ extension JSONWriter {
         beginObject()
         for (name, feature) in attributes {
             key(name)
-            switch feature {
-            case .string(let text): value(text)
-            case .number(let number): value(number)
-            case .boolean(let boolean): value(boolean)
-            case .strings(let texts):
-                beginArray()
-                for text in texts { value(text) }
-                endArray()
-            }
+            value(feature)
         }
         endObject()
+    }
+
+    /// Features, by name.
+    mutating func value(_ features: FeatureValues) {
+        beginObject()
+        for (name, feature) in features.sorted(by: { $0.key < $1.key }) {
+            key(name)
+            value(feature)
+        }
+        endObject()
+    }
+
+    private mutating func value(_ feature: FeatureValue) {
+        switch feature {
+        case .string(let text): value(text)
+        case .number(let number): value(number)
+        case .boolean(let boolean): value(boolean)
+        case .strings(let texts):
+            beginArray()
+            for text in texts { value(text) }
+            endArray()
+        }
     }
 }

@@ -17,13 +17,19 @@ struct RequestHeaders {
     /// Makes the header's user the request's where the body names none.
     /// - Throws: `.badRequest` when both name one and they differ.
     func identify(_ request: inout RecommendRequest) throws(Problem) {
-        guard let userID else { return }
-        guard request.userID == nil || request.userID == userID else {
+        request.userID = try user(or: request.userID, at: "")
+    }
+
+    /// The header's user, or the one that the object at `pointer` names.
+    /// - Throws: `.badRequest` when both are there and differ.
+    func user(or named: String?, at pointer: String) throws(Problem) -> String? {
+        guard let userID else { return named }
+        guard named == nil || named == userID else {
             throw Problem(
                 .badRequest, "X-User-Id and user_id differ",
-                errors: [.init(pointer: "/user_id", detail: "differs from X-User-Id")])
+                errors: [.init(pointer: pointer + "/user_id", detail: "differs from X-User-Id")])
         }
-        request.userID = userID
+        return userID
     }
 
     private static func userID(_ headers: HTTPHeaders) throws(Problem) -> String? {
@@ -38,7 +44,8 @@ struct RequestHeaders {
         return userID
     }
 
-    private static func values(of name: String, _ headers: HTTPHeaders) -> [String] {
+    /// The values of all fields called `name`.
+    static func values(of name: String, _ headers: HTTPHeaders) -> [String] {
         guard headers.count(of: name) > 0 else { return [] }
         return headers.all.filter { $0.name.lowercased() == name.lowercased() }.map(\.value)
     }

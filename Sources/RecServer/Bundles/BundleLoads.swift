@@ -265,7 +265,7 @@ final class BundleLoads: Sendable {
 
     private func warmer(_ bundle: LoadedBundle) -> HistoryWarmer {
         let progress = ProgressLine { [service] in service.logger.info("\($0)") }
-        return HistoryWarmer(bundle: bundle) { [state] done, total in
+        return HistoryWarmer(bundle: bundle, stored: service.storedUser) { [state] done, total in
             progress.show("warming histories", done, total)
             return !state.withLock { $0.isStopping }
         }

@@ -3,6 +3,7 @@ import Ranking
 import RecCore
 import Retrieval
 import Threading
+import UserState
 
 /// Computes users' histories into a version's cache before anybody waits for them.
 struct HistoryWarmer {
@@ -10,6 +11,8 @@ struct HistoryWarmer {
     static let usersMaximum = 100_000
 
     let bundle: LoadedBundle
+    /// What is kept of a user; nil when nothing is.
+    let stored: (String) -> StoredUser?
     /// Told users done and users in all; false ends the work.
     let progress: (Int, Int) -> Bool
 
@@ -20,11 +23,15 @@ struct HistoryWarmer {
         let offset: Int
     }
 
-    /// Warms users by the histories that came with the bundle.
+    /// Warms users by the histories that are kept of them, or came with the bundle.
     /// - Returns: how many were computed; users without such a history are left out.
     @discardableResult
     func warm(_ users: some Collection<String>) -> Int {
-        compute(users.prefix(Self.usersMaximum).compactMap(stored))
+        compute(
+            users.prefix(Self.usersMaximum).compactMap { user in
+                let stored = stored(user)
+                return stored == nil ? ofBundle(user) : stored.flatMap(kept)
+            })
     }
 
     /// Warms the users that `old`'s cache has used last, the latest first.
@@ -35,16 +42,16 @@ struct HistoryWarmer {
         return compute(recent.compactMap { translate($0, from: old.snapshot) })
     }
 
-    /// The same history in this version: the one stored here where the user's was stored there, else the same
-    /// items and actions by their names.
+    /// The same history in this version: what is kept of the user, if that is what the cache had; the one
+    /// stored here where the user's was stored there; else the same items and actions by their names.
     private func translate(_ recent: HistoryCache.RecentHistory, from old: Snapshot) -> History? {
-        if let users = old.users, let row = users.row(of: recent.user) {
-            let kept = users.history(row, limit: ResolvedRequest.storedHistoryMaximum)
-            if kept.offset + kept.events.count == recent.offset + recent.events.count,
-                kept.events.last?.row == recent.events.last?.row
-            {
-                return stored(recent.user)
-            }
+        if let user = stored(recent.user) {
+            guard user.hasConsent else { return nil }
+            let known = StoredHistory(user, old)
+            if isSame(recent, known.history, known.offset) { return kept(user) }
+        } else if let users = old.users, let row = users.row(of: recent.user) {
+            let known = users.history(row, limit: ResolvedRequest.storedHistoryMaximum)
+            if isSame(recent, known.events, known.offset) { return ofBundle(recent.user) }
         }
         let actions = bundle.snapshot.manifest.sequence?.actions ?? []
         let oldActions = old.manifest.sequence?.actions ?? []
@@ -57,7 +64,23 @@ struct HistoryWarmer {
         return events.isEmpty ? nil : History(user: recent.user, events: events, offset: recent.offset)
     }
 
-    private func stored(_ user: String) -> History? {
+    /// Whether what the cache had ends as a known history does, up to what has come since.
+    private func isSame(
+        _ recent: HistoryCache.RecentHistory, _ events: [HistoryEvent], _ offset: Int
+    ) -> Bool {
+        let last = recent.offset + recent.events.count - offset - 1
+        guard events.indices.contains(last) else { return false }
+        return events[last].row == recent.events.last?.row
+    }
+
+    private func kept(_ user: StoredUser) -> History? {
+        guard user.hasConsent else { return nil }
+        let known = StoredHistory(user, bundle.snapshot)
+        guard !known.history.isEmpty else { return nil }
+        return History(user: user.id, events: known.history, offset: known.offset)
+    }
+
+    private func ofBundle(_ user: String) -> History? {
         guard let users = bundle.snapshot.users, let row = users.row(of: user) else { return nil }
         let kept = users.history(row, limit: ResolvedRequest.storedHistoryMaximum)
         return kept.events.isEmpty ? nil : History(user: user, events: kept.events, offset: kept.offset)

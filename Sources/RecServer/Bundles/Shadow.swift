@@ -1,6 +1,7 @@
 import Logging
 import Retrieval
 import Threading
+import UserState
 
 /// How the shadow's answers differ from those that were sent.
 final class ShadowMetrics: Sendable {
@@ -34,6 +35,8 @@ final class ShadowMetrics: Sendable {
 struct ShadowJob: Sendable {
     let bundle: LoadedBundle
     let request: RecommendRequest
+    /// What the answer knew of the user.
+    let stored: StoredUser?
     /// The item ids that were sent, in order.
     let sent: [String]
 }
@@ -82,7 +85,9 @@ final class Shadow: Sendable {
         do throws(Problem) {
             let answer = try job.bundle.shadowPipelines.lend { pipeline throws(Problem) in
                 var clock = StageClock(start: start)
-                return try pipeline.recommend(request, receivedAt: start, clock: &clock).items.map(\.itemID)
+                let answer = try pipeline.recommend(
+                    request, stored: job.stored, receivedAt: start, clock: &clock)
+                return answer.items.map(\.itemID)
             }
             metrics.seconds.record(nanoseconds: MonotonicClock.nanoseconds &- start)
             metrics.compare(sent: job.sent, shadow: answer)
