@@ -95,8 +95,9 @@ public final class LineReader {
         var count = 0
         piece = unsafe [UInt8](unsafeUninitializedCapacity: Self.pieceBytes) { target, filled in
             // SAFETY: the buffer has room for `pieceBytes` bytes during the call.
-            repeat { count = unsafe read(descriptor, target.baseAddress, Self.pieceBytes) } while count < 0
-                && errno == EINTR
+            repeat {
+                count = unsafe read(descriptor, target.baseAddress, Self.pieceBytes)
+            } while count < 0 && errno == EINTR
             filled = max(count, 0)
         }
         guard count >= 0 else { throw StreamError(path, "read") }

@@ -250,7 +250,8 @@ final class SQLiteBackup {
         switch unsafe sqlite3_backup_step(handle, pages) {
         case SQLITE_OK: return true
         case SQLITE_DONE: return false
-        case let status: throw SQLiteError(code: status, message: unsafe String(cString: sqlite3_errstr(status)))
+        case let status:
+            throw SQLiteError(code: status, message: unsafe String(cString: sqlite3_errstr(status)))
         }
     }
 }

@@ -103,7 +103,8 @@ public struct StateCheck {
         let count = try snapshot.userCount()
         let statement = try connection.statement(
             """
-            SELECT key, length(CAST(id AS BLOB)), sequence, total, kept, consent, features FROM user ORDER BY key
+            SELECT key, length(CAST(id AS BLOB)), sequence, total, kept, consent, features FROM user
+            ORDER BY key
             """)
         defer { statement.reset() }
         while try statement.step() {

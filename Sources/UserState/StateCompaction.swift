@@ -105,11 +105,15 @@ public struct StateCompaction {
 
     private func rewrite(_ progress: (_ done: Int, _ total: Int) -> Void) throws(SQLiteError) {
         let rows = try connection.integer(
-            "SELECT (SELECT count(*) FROM user) * 2 + (SELECT count(*) FROM event) + (SELECT count(*) FROM seen) * 2"
+            """
+            SELECT (SELECT count(*) FROM user) * 2 + (SELECT count(*) FROM event)
+                + (SELECT count(*) FROM seen) * 2
+            """
         )
         let total = max(Int(rows ?? 0) * Self.stepsPerRow, 1)
         // What is written in between stays in the folder, where only its owner may read.
-        let quoted = folder.path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''")
+        let parts = folder.path.split(separator: "'", omittingEmptySubsequences: false)
+        let quoted = parts.joined(separator: "''")
         try connection.execute("PRAGMA temp_store = FILE; PRAGMA temp_store_directory = '\(quoted)'")
         var done = 0
         progress(0, total)

@@ -49,6 +49,7 @@ public enum StateRecord: Sendable, Equatable {
 
     /// Why a line is no record: nothing of its values is in it.
     public struct Malformed: Error, Equatable, CustomStringConvertible {
+        /// What was expected, and where.
         public let description: String
     }
 

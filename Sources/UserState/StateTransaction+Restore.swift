@@ -75,7 +75,9 @@ extension StateTransaction {
             draft.hasConsent = hasConsent
             draft.features = features
             draft.isErased = user.isErased
-            if isErasureNew { try connection.run(Self.insertErased, .blob(hash.hash(user.id)), .integer(clock)) }
+            if isErasureNew {
+                try connection.run(Self.insertErased, .blob(hash.hash(user.id)), .integer(clock))
+            }
             draft.events = nil
             change(&draft, user.id)
         }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Logging
 import Threading
 import UserState
 
@@ -18,7 +19,7 @@ struct StateExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export",
         abstract: "Write users and events as lines of JSON; also while a daemon serves.",
-        discussion: "What is written is of one moment. It holds personal data: the file is its owner's alone.")
+        discussion: "It is one moment of the state, and personal data: the file is its owner's alone.")
 
     @Option(help: "The file to write; without one, standard output.")
     var out: String?
@@ -120,8 +121,10 @@ struct StateCompactCommand: ParsableCommand {
             }
             let note = outcome.isLogHeld ? "; another process reads, which keeps the log" : ""
             StandardStream.output.write(
-                "\(outcome.dropped) events dropped, \(outcome.before) bytes before, \(outcome.after) after\(note)\n"
-            )
+                """
+                \(outcome.dropped) events dropped, \(outcome.before) bytes before, \(outcome.after) \
+                after\(note)\n
+                """)
         }
     }
 }
@@ -164,9 +167,8 @@ extension SettingsOptions {
             throw ExitCode(2)
         }
         let logger = logger(configuration)
-        do { try body(folder, configuration, ProgressLine { logger.info("\($0)") }) } catch let code as ExitCode {
-            throw code
-        } catch {
+        let progress = ProgressLine { logger.info("\($0)") }
+        do { try body(folder, configuration, progress) } catch let code as ExitCode { throw code } catch {
             StandardStream.error.write("recserver: \(error)\n")
             throw ExitCode(1)
         }
