@@ -40,10 +40,10 @@ public enum Digest {
     /// The 32 bytes of the SHA-256 of `text`'s UTF-8.
     public static func sha256(of text: String) -> [UInt8] { digest(of: Array(text.utf8).span) }
 
-    /// Which of the digests, 32 bytes each, that lie one after the other in `table` is `digest`; nil when none
-    /// is.
+    /// Which of the digests, 32 bytes each, that lie one after the other in `table` is `digest`; nil when
+    /// none is.
     ///
-    /// All are compared, each in a time that does not depend on where it differs, so that the time tells nothing
+    /// All are compared, each in a time that does not depend on where it differs: the time tells nothing
     /// about them.
     public static func place(of digest: [UInt8], in table: [UInt8]) -> Int? {
         guard digest.count == byteCount else { return nil }
@@ -53,7 +53,8 @@ public enum Digest {
                 unsafe digest.withUnsafeBytes { digest in
                     // SAFETY: both hold 32 bytes from there on: `index` is below the number of whole digests.
                     unsafe CRYPTO_memcmp(
-                        table.baseAddress.map { unsafe $0 + index * byteCount }, digest.baseAddress, byteCount)
+                        table.baseAddress.map { unsafe $0 + index * byteCount }, digest.baseAddress, byteCount
+                    )
                 }
             }
             if differs == 0 { place = index }
@@ -62,6 +63,9 @@ public enum Digest {
     }
 
     private static func hex(of span: Span<UInt8>) -> String { hex(digest(of: span)) }
+
+    /// The 32 bytes of the SHA-256 of `bytes`.
+    static func sha256Bytes(_ bytes: [UInt8]) -> [UInt8] { digest(of: bytes.span) }
 
     private static func digest(of span: Span<UInt8>) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 32)

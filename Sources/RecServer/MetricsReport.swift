@@ -17,11 +17,13 @@ struct MetricsReport {
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
         writeAccess(&writer)
+        writeFeedback(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
         writeBundles(&writer)
         writeShadow(&writer)
         writeHistories(&writer)
+        writeSlates(&writer)
         writeConnections(&writer)
         writeProcess(&writer)
         writer.end()
@@ -70,6 +72,21 @@ struct MetricsReport {
             ])
     }
 
+    private func writeFeedback(_ writer: inout MetricsWriter) {
+        guard let feedback = service.feedback else { return }
+        writer.counter(
+            "recserver_feedback_slates", "Slates for the feedback log, by what became of them.",
+            [
+                ("result=\"written\"", feedback.written.value),
+                ("result=\"dropped\"", feedback.dropped.value),
+            ])
+        writer.counter(
+            "recserver_feedback_errors", "Attempts to write the feedback log that failed.",
+            [("", feedback.errors.value)])
+        writer.counter(
+            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.bytes.value)])
+    }
+
     private func writePipeline(_ writer: inout MetricsWriter) {
         let metrics = service.metrics
         writer.histogram(
@@ -104,6 +121,23 @@ struct MetricsReport {
             "recserver_user_reads_failed",
             "Recommendations made without their user's state, because it could not be read.",
             [("", metrics.userReadsFailed.value)])
+        writer.counter(
+            "recserver_eager_users",
+            "Users with new events, by whether these were encoded before the user's next request.",
+            [
+                ("result=\"encoded\"", metrics.eagerEncoded.value),
+                ("result=\"dropped\"", metrics.eagerDropped.value),
+            ])
+        writer.counter(
+            "recserver_followed_changes",
+            "Changes of user state, by whether popularity and encoding ahead took them into account.",
+            [
+                ("result=\"followed\"", metrics.changesFollowed.value),
+                ("result=\"dropped\"", metrics.changesDropped.value),
+            ])
+        writer.gauge(
+            "recserver_popularity_items", "Items whose popularity events have changed.",
+            [("", Double(service.popularity?.itemCount ?? 0))])
         writer.counter(
             "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
             [
@@ -221,6 +255,28 @@ struct MetricsReport {
         writer.gauge(
             "recserver_history_cache_users", "Users whose history is in memory, of all versions.",
             [("", Double(caches.reduce(0) { $0 + $1.userCount }))])
+    }
+
+    private func writeSlates(_ writer: inout MetricsWriter) {
+        let slates = service.slates
+        writer.counter(
+            "recserver_cursor_requests", "Requests with a cursor, by whether its slate was held.",
+            [
+                ("result=\"page\"", slates.counters.pages.value),
+                ("result=\"expired\"", slates.counters.expired.value),
+            ])
+        writer.counter(
+            "recserver_cursor_items_dropped", "Items left out of later pages because the user had had them.",
+            [("", slates.counters.dropped.value)])
+        writer.counter(
+            "recserver_cursor_evictions", "Slates that are held no longer, by cause.",
+            Slates.Cause.allCases.map {
+                ("cause=\"\($0.rawValue)\"", slates.counters.removed[$0]?.value ?? 0)
+            })
+        writer.gauge("recserver_cursor_slates", "Slates held.", [("", Double(slates.count))])
+        writer.gauge("recserver_cursor_bytes", "Bytes of slates held.", [("", Double(slates.byteCount))])
+        writer.gauge(
+            "recserver_cursor_limit_bytes", "The budget for slates.", [("", Double(slates.byteLimit))])
     }
 
     private func writeConnections(_ writer: inout MetricsWriter) {

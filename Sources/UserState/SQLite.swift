@@ -29,7 +29,7 @@ final class SQLiteConnection {
     private var prepared: [String: SQLiteStatement] = [:]
 
     /// Opens, and with `.readWrite` makes, the database at `path`.
-    init(path: String, access: Access, busyTimeout: Int32 = 5000) throws(SQLiteError) {
+    init(path: String, access: Access) throws(SQLiteError) {
         let registered = CSQLite_register()
         guard registered == SQLITE_OK else { throw SQLiteError(code: registered, message: "no file system") }
         let flags =
@@ -44,7 +44,6 @@ final class SQLiteConnection {
             throw SQLiteError(code: status, message: message)
         }
         unsafe handle = opened
-        unsafe sqlite3_busy_timeout(handle, busyTimeout)
     }
 
     deinit {
@@ -59,8 +58,9 @@ final class SQLiteConnection {
     var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle) == 0 }
     /// Rows that the last statement inserted, updated or deleted.
     var changes: Int { Int(unsafe sqlite3_changes64(handle)) }
-    /// Failed system calls keep their number here.
-    var systemError: Int32 { unsafe sqlite3_system_errno(handle) }
+
+    /// How long a call waits for other connections, in milliseconds.
+    func wait(atMost milliseconds: Int32) { _ = unsafe sqlite3_busy_timeout(handle, milliseconds) }
 
     /// Runs statements that bind nothing, and passes over their rows.
     func execute(_ sql: String) throws(SQLiteError) {

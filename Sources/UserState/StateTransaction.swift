@@ -15,14 +15,16 @@ final class StateTransaction {
     /// Drafts as they were before the change under way.
     private var undo: [(key: ExactString, was: (id: String, draft: Draft)?)] = []
     private var nextKey: Int64
-    /// Counts every change of every user.
+    /// Counts every change of every user, over all commits.
     var clock: Int64
+    /// The count before this transaction.
+    let start: Int64
 
     /// - Parameters:
-    ///   - now: the wall clock in seconds.
+    ///   - now: seconds since 1970.
     ///   - known: a user as all commits so far left it, where that is in memory.
     init(
-        _ connection: SQLiteConnection, hash: KeyedHash, limits: UserStateLimits, now: Double, clock: Int64,
+        _ connection: SQLiteConnection, hash: KeyedHash, limits: UserStateLimits, now: Double,
         known: @escaping (String) -> StoredUser?, seed: @escaping (String) -> UserSeed?
     ) throws(SQLiteError) {
         self.connection = connection
@@ -31,9 +33,10 @@ final class StateTransaction {
         self.now = now
         self.known = known
         self.seed = seed
-        self.clock = clock
         reader = StateReader(connection, hash: hash)
         try connection.execute("BEGIN IMMEDIATE")
+        start = try StateSchema.commit(connection)
+        clock = start
         nextKey = (try connection.integer("SELECT max(key) FROM user") ?? 0) + 1
     }
 
@@ -67,7 +70,9 @@ final class StateTransaction {
             try write(id, draft)
             changed.append((id, draft.user(id)))
         }
-        try connection.run("UPDATE meta SET value = ? WHERE name = 'commit'", .integer(clock))
+        if clock > start {
+            try connection.run("UPDATE meta SET value = ? WHERE name = 'commit'", .integer(clock))
+        }
         try connection.execute("COMMIT")
         return changed
     }
@@ -116,12 +121,17 @@ final class StateTransaction {
     }
 
     private func update(
-        _ id: String, _ features: FeatureValues?, _ hasConsent: Bool?
+        _ id: String, _ featureChange: FeatureChange?, _ hasConsent: Bool?
     ) throws(SQLiteError) -> StoredUser? {
         var draft = try draft(id)
+        var features = draft.features
+        if let featureChange {
+            guard let changed = featureChange.applied(to: features) else { return nil }
+            features = changed
+        }
         if draft.key == nil { try create(&draft, with: seedOf(id, draft)) }
         clock += 1
-        if let features { draft.features = features }
+        draft.features = features
         if let hasConsent { draft.hasConsent = hasConsent }
         if draft.events == nil, let key = draft.key { draft.events = try reader.events(key) }
         change(&draft, id)
@@ -177,12 +187,20 @@ final class StateTransaction {
         if let found = drafts[exact] { return found.draft }
         let erased = try reader.erasure(id)
         var draft = Draft(erasedAt: erased)
-        if let row = try reader.row(id) {
+        if var row = try reader.row(id) {
             let cached = known(id)
+            var events = cached?.sequence == row.sequence ? cached?.events : nil
+            var dropped = 0
+            if let retention = limits.retention {
+                dropped = try StateAgeing.dropEvents(of: row.key, before: now - retention, connection)
+                events?.drop(before: now - retention)
+            }
+            row.kept -= dropped
             draft = Draft(
-                row, newest: try reader.newest(row.key), isErased: erased != nil,
-                events: cached?.sequence == row.sequence ? cached?.events : nil)
+                row, newest: try reader.newest(row.key), isErased: erased != nil, events: events)
+            draft.isChanged = dropped > 0
         }
+        undo.append((exact, nil))
         drafts[exact] = (id, draft)
         return draft
     }

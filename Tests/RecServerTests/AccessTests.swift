@@ -138,7 +138,8 @@ import Testing
         let clock = ManualClock()
         let access = Access(
             ring: try Self.ring(
-                #"{"keys":[\#(Self.entry("a", [.read], #","rate":1,"burst":4"#)),\#(Self.entry("b", [.read]))]}"#),
+                #"{"keys":[\#(Self.entry("a", [.read], #","rate":1,"burst":4"#)),\#(Self.entry("b", [.read]))]}"#
+            ),
             ratePerAddress: 3, now: { clock.nanoseconds })
         func ask(_ key: String, _ peer: String) -> Problem.Kind? {
             Self.answer(access, Self.request([("X-Api-Key", "key of \(key)")], peer: peer))

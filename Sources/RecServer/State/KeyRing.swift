@@ -80,8 +80,8 @@ final class KeyRing: Sendable {
 
     /// Reads a keys file.
     /// - Parameters:
-    ///   - previous: the ring in use, whose callers keep their counters, and their budgets where the rates are
-    ///     the same.
+    ///   - previous: the ring in use, whose callers keep their counters, and their budgets where the rates
+    ///     are the same.
     /// - Throws: what is wrong, without any value that could be secret.
     convenience init(path: String, previous: KeyRing? = nil, warn: (String) -> Void = { _ in })
         throws(Configuration.Invalid)
@@ -154,7 +154,8 @@ final class KeyRing: Sendable {
         }
         guard isPlain else {
             throw JSONSchemaError(
-                .outOfRange, entry.pointer(to: "name"), "a name has letters, digits, hyphens, dots, underscores")
+                .outOfRange, entry.pointer(to: "name"),
+                "a name has letters, digits, hyphens, dots, underscores")
         }
         return name
     }
