@@ -1,4 +1,5 @@
 import HTTP
+import Ranking
 import Threading
 import UserState
 
@@ -38,6 +39,7 @@ extension ComputeWorker {
         }
         let choice = try service.registry.choose(
             model: request.model, userID: request.userID, requestID: requestID)
+        let erasures = service.erasures.value
         let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
         let viewer = Viewer(
@@ -54,6 +56,15 @@ extension ComputeWorker {
         let answer = recommendation.encoded(
             recommendationID: recommendationID, requestID: requestID, model: model,
             nextCursor: hold(recommendation, recommendationID, model, request.userID, choice.bundle.snapshot))
+        if let user = request.userID {
+            // Erased meanwhile: what this request has encoded and remembered must go, too.
+            if service.erasures.value != erasures {
+                choice.bundle.histories?.remove(user: user)
+                service.slates.removeAll(user: user)
+                service.shown.remove(user: user)
+            }
+            follower?.noteSeen(user)
+        }
         service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {

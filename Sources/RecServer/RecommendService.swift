@@ -24,6 +24,10 @@ final class RecommendService: Sendable {
     let feedback: FeedbackLog?
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
+    /// Users erased so far.
+    let erasures = Counter()
+    /// What is popular by events; nil where they do not count.
+    let popularity: EventPopularity?
     private let draining = Lock(false)
 
     init(
@@ -40,6 +44,7 @@ final class RecommendService: Sendable {
         self.access = access
         self.feedback = feedback
         self.logger = logger
+        popularity = users == nil ? nil : EventPopularity(settings)
         reaper = try BundleReaper(slates: slates, logger: logger)
         registry = BundleRegistry(
             reaper: reaper, keepsPrevious: keepsPrevious,

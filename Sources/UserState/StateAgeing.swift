@@ -33,7 +33,7 @@ final class StateAgeing {
         while try statement.step() { keys.append(statement.integer(0)) }
         statement.reset()
         // After the last user it begins again.
-        lastKey = keys.last ?? 0
+        lastKey = keys.count < Self.usersMaximum ? 0 : keys.last ?? 0
         for key in keys {
             let dropped = try Self.dropEvents(of: key, before: time, connection)
             guard dropped > 0 else { continue }
