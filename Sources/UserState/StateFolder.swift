@@ -14,7 +14,7 @@ final class StateFolder: Sendable {
     init(_ path: String) throws(UserStateError) {
         // Only the owner may read what users did.
         if unsafe mkdir(path, 0o700) == 0 {
-            Self.sync(path + "/..")
+            _ = Self.sync(path + "/..")
         } else if errno != EEXIST {
             throw Self.unusable(path)
         }
@@ -39,12 +39,12 @@ final class StateFolder: Sendable {
         (Self.byteCount(database), Self.byteCount(database + "-wal"))
     }
 
-    /// Makes the names in a folder durable, where the file system can.
-    private static func sync(_ path: String) {
-        let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { return }
-        fsync(descriptor)
-        close(descriptor)
+    /// Makes a file, or the names in a folder, durable; false where the file system does not.
+    private static func sync(_ path: String) -> Bool {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        return fsync(descriptor) == 0
     }
 
     private static func byteCount(_ path: String) -> Int {
@@ -100,12 +100,5 @@ extension StateFolder {
         guard unsafe statvfs(path, &status) == 0 else { return nil }
         let (bytes, overflow) = status.f_bavail.multipliedReportingOverflow(by: status.f_frsize)
         return overflow ? nil : Int(clamping: bytes)
-    }
-
-    private static func sync(_ path: String) -> Bool {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
-        return fsync(descriptor) == 0
     }
 }
