@@ -79,12 +79,15 @@ public final class HistoryCache: Sendable {
     ///   - base: events of `window` without the session, which is never kept; nil when there is none.
     ///   - now: time of the question in Unix seconds.
     ///   - deadline: monotonic nanoseconds until which to wait; then the caller computes without a promise.
+    ///   - isAhead: whether nobody has asked yet: the caller, which may be slow, neither promises nor waits,
+    ///     and does not count.
     public func lease(
-        user: String?, window: HistoryWindow, base: Int? = nil, now: Double, deadline: UInt64
+        user: String?, window: HistoryWindow, base: Int? = nil, now: Double, deadline: UInt64,
+        isAhead: Bool = false
     ) -> HistoryLease {
         let base = min(max(0, base ?? window.count), window.count)
         guard let user, base > 0, limitBytes.load(ordering: .relaxed) > 0 else {
-            counters.count(.nothing(.none), events: window.count)
+            if !isAhead { counters.count(.nothing(.none), events: window.count) }
             return HistoryLease(.none)
         }
         var request = Request(
@@ -98,7 +101,7 @@ public final class HistoryCache: Sendable {
         demoteSurplus()
         var match = match(request, variants)
         var isMarked = false
-        if match.outcome != .hit {
+        if match.outcome != .hit, !isAhead {
             isMarked = shard.mark(user, until: deadline, onWait: counters.countWait)
             // Somebody may have stored in between.
             variants = shard.withLock(totals) { state in
@@ -111,7 +114,7 @@ public final class HistoryCache: Sendable {
                 isMarked = false
             }
         }
-        counters.count(match, events: window.count)
+        if !isAhead { counters.count(match, events: window.count) }
         return HistoryLease(match, self, request, isMarked: isMarked)
     }
 

@@ -94,10 +94,12 @@ public final class Ranker {
     }
 
     /// Looks the history up in the cache; waits there for another request that computes the same user's.
-    /// - Parameter deadline: monotonic nanoseconds until which to wait.
+    /// - Parameters:
+    ///   - deadline: monotonic nanoseconds until which to wait.
+    ///   - isAhead: whether nobody has asked yet: then nobody waits, and nothing is counted.
     /// - Returns: events of the model's window, and how many of them `prefill` has to compute; 0 without a
     ///   sequence model.
-    public func lookUp(until deadline: UInt64 = .max) -> (events: Int, toCompute: Int) {
+    public func lookUp(until deadline: UInt64 = .max, isAhead: Bool = false) -> (events: Int, toCompute: Int) {
         guard scorer != nil, window != nil else { return (0, 0) }
         window?.fill(history: query.history, offset: query.historyOffset)
         guard let window else { return (0, 0) }
@@ -105,7 +107,7 @@ public final class Ranker {
         lease = nil
         lease = cache?.lease(
             user: query.userID, window: window, base: window.count - query.sessionCount, now: query.now,
-            deadline: deadline)
+            deadline: deadline, isAhead: isAhead)
         return (window.count, window.count - (lease?.match.reusedRows ?? 0))
     }
 

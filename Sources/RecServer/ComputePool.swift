@@ -27,12 +27,16 @@ final class ComputePool: Sendable {
     private let queue: BoundedQueue<Job>
     private let threads: [NamedThread]
     private let shadow: Shadow
+    private let follower: StateFollower?
 
     /// Starts `count` threads, and the one of shadow requests.
     init(count: Int, queueDepth: Int, service: RecommendService) throws(ThreadingError) {
         let queue = BoundedQueue<Job>(capacity: queueDepth)
         let shadow = try Shadow(service.metrics.shadow, isBusy: { queue.count > 0 })
-        let worker = ComputeWorker(service: service, shadow: shadow, waits: SequenceWaits(threads: count))
+        let follower =
+            service.users == nil ? nil : try StateFollower(service, isBusy: { queue.count > 0 })
+        let worker = ComputeWorker(
+            service: service, shadow: shadow, waits: SequenceWaits(threads: count), follower: follower)
         var threads: [NamedThread] = []
         for index in 0..<count {
             threads.append(
@@ -45,6 +49,7 @@ final class ComputePool: Sendable {
         self.queue = queue
         self.threads = threads
         self.shadow = shadow
+        self.follower = follower
     }
 
     /// Jobs waiting now.
@@ -58,6 +63,7 @@ final class ComputePool: Sendable {
         queue.close()
         for thread in threads { thread.join() }
         shadow.stop()
+        follower?.stop()
     }
 }
 
@@ -66,6 +72,8 @@ struct ComputeWorker {
     let service: RecommendService
     let shadow: Shadow
     let waits: SequenceWaits
+    /// What follows from requests and changes of user state, later; nil where none is kept.
+    var follower: StateFollower?
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {

@@ -89,6 +89,10 @@ struct LoopHandler: Sendable {
             guard let assignment = service.registry.assignment(label) else { continue }
             lines.append("[i]\(label.rawValue) \(assignment.bundle.modelVersion)")
         }
+        // No reason to take no requests: recommending goes on without it.
+        if let users = service.users {
+            lines.append("[i]user_state \(users.counters.lastFailure == nil ? "ok" : "failing")")
+        }
         if let failed = checks.first(where: { !$0.1 }) {
             throw Problem(
                 .notReady, isVerbose ? lines.joined(separator: "; ") : "\(failed.0) failed", retryAfter: 1)

@@ -103,6 +103,12 @@ final class Metrics: Sendable {
     let historyTokens = Counter()
     /// Requests answered without their user's state, because it could not be read.
     let userReadsFailed = Counter()
+    /// Users whose new events were encoded before they asked, and those that were left to the next request.
+    let eagerEncoded = Counter()
+    let eagerDropped = Counter()
+    /// Changes of user state that popularity took into account, and those there was no time for.
+    let changesFollowed = Counter()
+    let changesDropped = Counter()
     let batchLinesAnswered = Counter()
     let batchLinesRefused = Counter()
     /// Events posted, by what became of them.

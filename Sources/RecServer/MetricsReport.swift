@@ -20,9 +20,11 @@ struct MetricsReport {
         writeFeedback(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
+        writeState(&writer)
         writeBundles(&writer)
         writeShadow(&writer)
         writeHistories(&writer)
+        writeSlates(&writer)
         writeConnections(&writer)
         writeProcess(&writer)
         writer.end()
@@ -121,6 +123,23 @@ struct MetricsReport {
             "Recommendations made without their user's state, because it could not be read.",
             [("", metrics.userReadsFailed.value)])
         writer.counter(
+            "recserver_eager_users",
+            "Users with new events, by whether these were encoded before the user's next request.",
+            [
+                ("result=\"encoded\"", metrics.eagerEncoded.value),
+                ("result=\"dropped\"", metrics.eagerDropped.value),
+            ])
+        writer.counter(
+            "recserver_followed_changes",
+            "Changes of user state, by whether popularity and encoding ahead took them into account.",
+            [
+                ("result=\"followed\"", metrics.changesFollowed.value),
+                ("result=\"dropped\"", metrics.changesDropped.value),
+            ])
+        writer.gauge(
+            "recserver_popularity_items", "Items whose popularity events have changed.",
+            [("", Double(service.popularity?.itemCount ?? 0))])
+        writer.counter(
             "recserver_batch_lines", "Lines of batches, by whether they got an answer or a problem.",
             [
                 ("outcome=\"answered\"", metrics.batchLinesAnswered.value),
@@ -137,6 +156,42 @@ struct MetricsReport {
                 ("result=\"duplicate\"", metrics.eventsDuplicate.value),
                 ("result=\"refused\"", metrics.eventsRefused.value),
                 ("result=\"failed\"", metrics.eventsFailed.value),
+            ])
+    }
+
+    private func writeState(_ writer: inout MetricsWriter) {
+        guard let counters = service.users?.counters else { return }
+        writer.gauge(
+            "recserver_state_up", "1 unless the newest write of user state failed.",
+            [("", counters.lastFailure == nil ? 1 : 0)])
+        writer.counter(
+            "recserver_state_commits", "Commits of user state.", [("", UInt64(counters.commits))])
+        writer.counter(
+            "recserver_state_changes", "Changes in these commits.", [("", UInt64(counters.changes))])
+        writer.counter(
+            "recserver_state_commit_seconds", "Time these commits took.", value: counters.commitSeconds)
+        writer.counter(
+            "recserver_state_failures", "Commits that failed, and changes that failed alone.",
+            [("", UInt64(counters.failures))])
+        writer.counter("recserver_state_users_erased", "Users erased.", [("", UInt64(counters.erased))])
+        writer.gauge(
+            "recserver_state_waiting", "Changes that wait to be written.", [("", Double(counters.waiting))])
+        writer.counter(
+            "recserver_state_reads", "Reads of users, from memory and from the file.",
+            [
+                ("source=\"memory\"", UInt64(counters.cacheHits)),
+                ("source=\"file\"", UInt64(counters.cacheMisses)),
+            ])
+        writer.gauge(
+            "recserver_state_cache_users", "Users in memory, with those of whom nothing is known.",
+            [("", Double(counters.cacheUsers))])
+        writer.gauge(
+            "recserver_state_cache_bytes", "About what they take.", [("", Double(counters.cacheBytes))])
+        writer.gauge(
+            "recserver_state_file_bytes", "Sizes of the database and of its log.",
+            [
+                ("file=\"database\"", Double(counters.databaseBytes)),
+                ("file=\"log\"", Double(counters.logBytes)),
             ])
     }
 
@@ -237,6 +292,28 @@ struct MetricsReport {
         writer.gauge(
             "recserver_history_cache_users", "Users whose history is in memory, of all versions.",
             [("", Double(caches.reduce(0) { $0 + $1.userCount }))])
+    }
+
+    private func writeSlates(_ writer: inout MetricsWriter) {
+        let slates = service.slates
+        writer.counter(
+            "recserver_cursor_requests", "Requests with a cursor, by whether its slate was held.",
+            [
+                ("result=\"page\"", slates.counters.pages.value),
+                ("result=\"expired\"", slates.counters.expired.value),
+            ])
+        writer.counter(
+            "recserver_cursor_items_dropped", "Items left out of later pages because the user had had them.",
+            [("", slates.counters.dropped.value)])
+        writer.counter(
+            "recserver_cursor_evictions", "Slates that are held no longer, by cause.",
+            Slates.Cause.allCases.map {
+                ("cause=\"\($0.rawValue)\"", slates.counters.removed[$0]?.value ?? 0)
+            })
+        writer.gauge("recserver_cursor_slates", "Slates held.", [("", Double(slates.count))])
+        writer.gauge("recserver_cursor_bytes", "Bytes of slates held.", [("", Double(slates.byteCount))])
+        writer.gauge(
+            "recserver_cursor_limit_bytes", "The budget for slates.", [("", Double(slates.byteLimit))])
     }
 
     private func writeConnections(_ writer: inout MetricsWriter) {

@@ -22,11 +22,18 @@ final class RecommendPipeline {
     private let userVector: MutableMatrix  // [1, d], the tower's output
     private let queryVector: MutableMatrix  // [1, d], the mean of the query items
     private var costs = StageCosts()
+    private let counted: Lock<CountedPopularity>?
+    /// What is popular for the request at hand.
+    private var popularity = Popularity()
 
-    /// - Parameter cache: histories of the snapshot's sequence model.
+    /// - Parameters:
+    ///   - cache: histories of the snapshot's sequence model.
+    ///   - counted: the snapshot's popularity with events, which changes; nil for the bundle's own.
     init(
-        _ snapshot: Snapshot, _ settings: PipelineSettings, _ metrics: Metrics, cache: HistoryCache? = nil
+        _ snapshot: Snapshot, _ settings: PipelineSettings, _ metrics: Metrics, cache: HistoryCache? = nil,
+        counted: Lock<CountedPopularity>? = nil
     ) {
+        self.counted = counted
         self.snapshot = snapshot
         self.settings = settings
         self.metrics = metrics
@@ -63,6 +70,7 @@ final class RecommendPipeline {
             receivedAt: receivedAt,
             milliseconds: request.deadlineMilliseconds ?? settings.deadlineMilliseconds,
             mayDegrade: request.mayDegrade)
+        popularity = popularity(for: resolved)
         clock.end(.decode)
         // What is shared with other requests is held no longer than this one takes.
         defer { ranker.release() }
@@ -73,6 +81,14 @@ final class RecommendPipeline {
         if resolved.profile.diversity == 0 { costs.tail.learn(nanoseconds: end &- start, units: 1) }
         try budget.check()
         return answer(slate, resolved, request)
+    }
+
+    private func popularity(for resolved: ResolvedRequest) -> Popularity {
+        guard let counted else { return Popularity() }
+        let value = settings.popularityBy.flatMap {
+            CountedPopularity.value(resolved.query.userFeatures[$0])
+        }
+        return counted.withLock { $0 }.popularity(of: value)
     }
 
     /// The page, by the placement's rules.
@@ -241,6 +257,7 @@ final class RecommendPipeline {
             request.quotas = request.quotas.replacing(quotas)
         }
         request.settings = settings.capped(request.settings)
+        request.popularity = popularity
         request.excluded = resolved.excluded
         request.filter = resolved.filter
         request.recent = resolved.query.history.suffix(16).map(\.row)
@@ -287,15 +304,16 @@ final class RecommendPipeline {
             slate.count(excluded: resolved.excludedCandidates, filtered: resolved.filteredCandidates)
         } else {
             var request = retrievalRequest(resolved)
-            request.quotas = .init(popular: request.minimum)
-            request.candidates = request.minimum
+            // A cursor goes on with what is popular behind the page.
+            request.candidates = max(request.minimum, settings.slateItems)
+            request.quotas = .init(popular: request.candidates)
             do throws(RetrievalError) { slate.take(try retriever.retrieve(request)) } catch {
                 throw Problem(error)
             }
             slate.add(pinned: resolved.pinned)
         }
-        let popularity = snapshot.catalog.popularity
-        slate.use(slate.candidates.map { Double(popularity[0, $0.row]) }, as: .popularity)
+        slate.use(
+            slate.candidates.map { popularity.score($0.row, in: snapshot.catalog) }, as: .popularity)
         clock.end(.retrieve)
         return slate
     }
@@ -326,7 +344,14 @@ final class RecommendPipeline {
                 events: resolved.query.history.count, unknown: resolved.unknownEvents,
                 cache: ranker.historyOutcome, reused: ranker.reusedEvents),
             unknownCandidates: resolved.unknownCandidates, unknownQueryItems: resolved.unknownQueryItems,
-            trace: request.explain ? slate.trace : nil)
+            trace: request.explain ? slate.trace : nil,
+            tail: slate.tail(
+                maximum: settings.slateItems, count: resolved.count, diversity: resolved.profile.diversity,
+                placement: resolved.profile.placement),
+            seen: HeldSlate.SeenRule(
+                excludes: resolved.seen, now: resolved.query.now,
+                since: request.history == nil ? nil : Double(WallClock.nanoseconds) / 1e9),
+            fields: resolved.fields, count: resolved.count)
     }
 
     /// The attributes of `row` that are asked for and there.

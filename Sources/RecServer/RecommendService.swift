@@ -14,25 +14,34 @@ final class RecommendService: Sendable {
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
     let users: UserStates?
+    /// What cursors continue.
+    let slates: Slates
     /// Who may ask.
     let access: Access
     /// The log of slates shown; nil when none is kept.
     let feedback: FeedbackLog?
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
+    /// Users erased so far.
+    let erasures = Counter()
+    /// What is popular by events; nil where they do not count.
+    let popularity: EventPopularity?
     private let draining = Lock(false)
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, access: Access = Access(), feedback: FeedbackLog? = nil,
+        users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
+        access: Access = Access(), feedback: FeedbackLog? = nil,
         logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
+        self.slates = slates
         self.access = access
         self.feedback = feedback
         self.logger = logger
-        reaper = try BundleReaper(logger: logger)
+        popularity = users == nil ? nil : EventPopularity(settings)
+        reaper = try BundleReaper(slates: slates, logger: logger)
         registry = BundleRegistry(
             reaper: reaper, keepsPrevious: keepsPrevious,
             historyBudget: HistoryBudget(byteCount: historyBytes))

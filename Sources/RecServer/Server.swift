@@ -22,13 +22,18 @@ final class Server {
     init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        let seeds = SeedSource(eventMaximum: configuration.integer("history_max"))
         service = try RecommendService(
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: try UserStates(configuration, seed: { _ in nil }),
+            users: try UserStates(configuration, seed: seeds.seed, logger: logger),
+            slates: Slates(
+                byteLimit: configuration.integer("cursor_bytes"),
+                ttlSeconds: configuration.integer("cursor_ttl_s")),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
+        seeds.attach(service.registry)
     }
 
     /// What runs while the daemon does.

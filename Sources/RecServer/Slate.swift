@@ -13,6 +13,9 @@ struct Slate {
     private(set) var scoreKind = ScoreKind.retrieval
     /// Indices of the candidates to return, in display order.
     private(set) var page: [Int] = []
+    /// Candidates with a score that are not pinned to the page, best first; and which of them are on it.
+    private var sorted: [(index: Int, score: Double)] = []
+    private var ranked: [Int] = []
     var degraded: [DegradationStep] = []
     /// Whether the candidates' retrieval scores were computed against a query.
     private(set) var hasRetrievalScores = false
@@ -21,7 +24,7 @@ struct Slate {
 
     /// Positions that diversity fills, and candidates it chooses from: it compares all pairs.
     private static let diversityPositions = 500
-    private static let diversityPool = 2000
+    static let diversityPool = 2000
 
     /// Candidates that could be on the page.
     var availableCount: Int { scores.count - droppedCount }
@@ -92,11 +95,31 @@ struct Slate {
         let scored = scores.indices.compactMap { index in
             taken.contains(index) ? nil : scores[index].map { (index: index, score: $0) }
         }
-        let sorted = scored.sorted { $0.score != $1.score ? $0.score > $1.score : $0.index < $1.index }
-        let ranked = ranked(sorted, count - pinned.count, diversity, vectors) { index in
+        sorted = scored.sorted { $0.score != $1.score ? $0.score > $1.score : $0.index < $1.index }
+        ranked = ranked(sorted, count - pinned.count, diversity, vectors) { index in
             caps?.admit(candidates[index].row) ?? true
         }
         page = Self.merged(ranked, pinned)
+    }
+
+    /// What follows a page of `count` made with these settings, on a slate of at most `maximum` items; nil
+    /// when nothing does.
+    func tail(maximum: Int, count: Int, diversity: Double, placement: Placement?) -> SlateTail? {
+        let places = maximum - page.count
+        guard places > 0, ranked.count < sorted.count else { return nil }
+        let isCapped = !(placement?.caps.isEmpty ?? true)
+        guard isCapped || diversity > 0 else {
+            return SlateTail(
+                sorted[ranked.count...].prefix(places).map { (candidates[$0.index].row, $0.score) })
+        }
+        var isShown = [Bool](repeating: false, count: candidates.count)
+        for index in ranked { isShown[index] = true }
+        let pool = sorted.prefix(Self.diversityPool)
+        return SlateTail(
+            pool.map { (candidates[$0.index].row, $0.score) },
+            rules: .init(
+                shown: pool.indices.filter { isShown[pool[$0].index] }, places: places, segment: count,
+                diversity: diversity, placement: placement))
     }
 
     /// The candidates that pins of a page of `count` stand for, in display order.

@@ -12,6 +12,8 @@ public struct RetrievalRequest {
     public var recent: [Int] = []
     /// What every candidate must pass.
     public var filter: CompiledFilter?
+    /// What the popular source goes by.
+    public var popularity = Popularity()
     /// Rows never returned.
     public var excluded: [Int] = []
     /// Most candidates per source.

@@ -92,10 +92,14 @@ public final class Retriever {
 
     /// The most popular items.
     public func takePopular() {
+        let quota = request.quotas.popular
+        guard quota > 0 else { return }
         var rank = 0
-        for row in model.catalog.popularOrder.prefix(Self.popularWalkMaximum)
-        where rank < request.quotas.popular {
+        var seen = 0
+        request.popularity.walk(model.catalog) { row in
+            seen += 1
             if admitted(pool.offer(row, from: .popular, rank: rank)) { rank += 1 }
+            return rank < quota && seen < Self.popularWalkMaximum
         }
     }
 
@@ -107,8 +111,9 @@ public final class Retriever {
         isScanned = true
         guard let query = request.towerQuery else {
             var rank = 0
-            for row in model.catalog.popularOrder where pool.count < request.minimum {
+            request.popularity.walk(model.catalog) { row in
                 if admitted(pool.offer(row, from: .popular, rank: rank)) { rank += 1 }
+                return pool.count < request.minimum
             }
             return
         }

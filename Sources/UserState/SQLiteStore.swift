@@ -4,40 +4,47 @@ internal import Threading
 public final class SQLiteStore: UserStateStore {
     private let folder: StateFolder
     private let limits: UserStateLimits
-    private let clock: @Sendable () -> Double
+    private let clock: StateClock
     private let hash: KeyedHash
     /// Names this store among all: a token of another one means nothing here.
-    public let epoch: Int64
+    public let epoch: UInt64
     /// Idle connections that read.
     private let readers: LendingShelf<Reconnecting>
     /// The one that writes; more than one only where two threads break the rule.
     private let writers: LendingShelf<Reconnecting>
+    /// Where dropping by age has got to.
+    private let ageing = LendingShelf(capacity: 1) { StateAgeing() }
     private let committed: Lock<Int64>
 
     /// Reading connections kept open.
     private static let idleReaders = 8
-    /// A log longer than this many pages is moved into the database file at the next commit.
-    private static let logPages = 4000
+    /// How long a read or a commit waits for other processes, in milliseconds.
+    private static let patience: Int32 = 2000
+    /// How long forgetting waits for those who read, in milliseconds: nothing is written meanwhile.
+    private static let forgetPatience: Int32 = 100
 
     /// Opens the state in `directory`, which is made where it is missing.
-    /// - Parameter clock: the wall clock in seconds; the system's unless given.
     /// - Throws: `.unusable` when it cannot be, or another process has it.
-    public init(
-        directory: String, limits: UserStateLimits = UserStateLimits(),
-        clock: (@Sendable () -> Double)? = nil
+    public convenience init(
+        directory: String, limits: UserStateLimits = UserStateLimits()
     ) throws(UserStateError) {
+        try self.init(directory: directory, limits: limits, clock: StateClock())
+    }
+
+    init(directory: String, limits: UserStateLimits, clock: StateClock) throws(UserStateError) {
         let folder = try StateFolder(directory)
         let path = folder.database
         self.folder = folder
         self.limits = limits
-        self.clock = clock ?? { Double(WallClock.nanoseconds) / 1e9 }
-        let first = Reconnecting(path: path, access: .readWrite)
+        self.clock = clock
+        let first = Reconnecting(path: path, access: .readWrite, patience: Self.patience)
         do {
             let connection = try first.open()
             try StateSchema.prepare(connection, path: path)
             _ = try connection.checkpoint(truncates: true)
-            epoch = try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0
-            committed = Lock(try connection.integer("SELECT value FROM meta WHERE name = 'commit'") ?? 0)
+            epoch = UInt64(
+                bitPattern: try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0)
+            committed = Lock(try StateSchema.commit(connection))
             let statement = try connection.statement("SELECT value FROM meta WHERE name = 'secret'")
             defer { statement.reset() }
             hash = KeyedHash(secret: try statement.step() ? statement.blob(0) : [])
@@ -48,8 +55,12 @@ public final class SQLiteStore: UserStateStore {
         } catch {
             throw .unusable(path: path, reason: "\(error)")
         }
-        writers = LendingShelf(capacity: 1) { Reconnecting(path: path, access: .readWrite) }
-        readers = LendingShelf(capacity: Self.idleReaders) { Reconnecting(path: path, access: .readOnly) }
+        writers = LendingShelf(capacity: 1) {
+            Reconnecting(path: path, access: .readWrite, patience: Self.patience)
+        }
+        readers = LendingShelf(capacity: Self.idleReaders) {
+            Reconnecting(path: path, access: .readOnly, patience: Self.patience)
+        }
     }
 
     /// The newest durable commit.
@@ -57,10 +68,27 @@ public final class SQLiteStore: UserStateStore {
     /// Bytes of the database and of its log.
     public var byteCounts: (database: Int, log: Int) { folder.byteCounts }
 
+    /// Seconds since 1970 for what happens now: never before an earlier answer of this process.
+    public var now: Double { clock.stamp }
+
+    /// What is held of a user; nil when nothing is. Any thread.
     public func user(_ id: String) throws(UserStateError) -> StoredUser? {
-        try readers.lend { (reader) throws(UserStateError) -> StoredUser? in
+        try read { (reader) throws(SQLiteError) in try reader.user(id) }
+    }
+
+    /// At most `limit` users after a place, and the place they end at. Any thread.
+    public func users(
+        after place: Int64?, limit: Int
+    ) throws(UserStateError) -> (users: [StoredUser], end: Int64?) {
+        try read { (reader) throws(SQLiteError) in try reader.users(after: place ?? 0, limit: limit) }
+    }
+
+    private func read<Result: Sendable>(
+        _ body: (StateReader) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try readers.lend { (reader) throws(UserStateError) -> Result in
             do throws(SQLiteError) {
-                return try StateReader(try reader.open(), hash: hash).user(id)
+                return try body(StateReader(try reader.open(), hash: hash))
             } catch {
                 reader.close()
                 throw .unavailable(error.reason)
@@ -68,44 +96,88 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
+    /// What of a user has outlived its time is left out.
+    public func current(_ user: StoredUser) -> StoredUser {
+        guard let retention = limits.retention else { return user }
+        let cutoff = clock.age - retention
+        guard let oldest = user.events.first, oldest.time < cutoff else { return user }
+        var user = user
+        user.events.drop(before: cutoff)
+        return user
+    }
+
+    /// Applies changes as the protocol says. One thread at a time.
     public func apply(
         _ changes: [UserChange], known: @escaping (String) -> StoredUser?,
         seed: @escaping (String) -> UserSeed?
     ) throws(UserStateError) -> AppliedChanges {
-        try writers.lend { (writer) throws(UserStateError) in
-            do throws(SQLiteError) {
-                return try apply(changes, on: try writer.open(), known, seed)
-            } catch {
-                // Whatever state it is in: the next transaction begins with what the files hold.
-                writer.close()
-                throw .unavailable(error.reason)
-            }
+        try write { (connection) throws(SQLiteError) in
+            let expected = commit
+            let transaction = try StateTransaction(
+                connection, hash: hash, limits: limits, now: clock.age, known: known, seed: seed)
+            var outcomes: [Result<ChangeOutcome, UserStateError>] = []
+            for change in changes { outcomes.append(try transaction.apply(change)) }
+            let changed = try transaction.commit()
+            let number = transaction.clock
+            committed.withLock { $0 = number }
+            return AppliedChanges(
+                outcomes: outcomes, users: changed, commit: number,
+                isAfterUnknown: transaction.start != expected)
         }
     }
 
+    /// Leaves no byte of erased users and events in any file. One thread at a time, as for all that writes.
     public func forget() throws(UserStateError) -> Bool {
-        try writers.lend { (writer) throws(UserStateError) in
-            do throws(SQLiteError) {
-                return try writer.open().checkpoint(truncates: true)
-            } catch {
-                writer.close()
-                throw .unavailable(error.reason)
+        try write { (connection) throws(SQLiteError) in
+            connection.wait(atMost: Self.forgetPatience)
+            defer { connection.wait(atMost: Self.patience) }
+            return try connection.checkpoint(truncates: true)
+        }
+    }
+
+    /// Drops a bounded part of what has outlived its time.
+    public func age() throws(UserStateError) -> Bool {
+        try write { (connection) throws(SQLiteError) in
+            try ageing.lend { (ageing) throws(SQLiteError) in
+                try ageing.step(connection, limits: limits, now: clock.age)
             }
         }
     }
 
-    private func apply(
-        _ changes: [UserChange], on connection: SQLiteConnection,
-        _ known: @escaping (String) -> StoredUser?, _ seed: @escaping (String) -> UserSeed?
-    ) throws(SQLiteError) -> AppliedChanges {
-        let transaction = try StateTransaction(
-            connection, hash: hash, limits: limits, now: clock(), clock: commit, known: known, seed: seed)
-        var outcomes: [Result<ChangeOutcome, UserStateError>] = []
-        for change in changes { outcomes.append(try transaction.apply(change)) }
-        let changed = try transaction.commit()
-        let number = transaction.clock
-        committed.withLock { $0 = number }
-        return AppliedChanges(outcomes: outcomes, users: changed, commit: number)
+    /// Runs `body` in a transaction of its own and makes what it did durable. One thread at a time, as for
+    /// all that writes.
+    func restoring<Result: Sendable>(
+        _ body: (StateTransaction) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try write { (connection) throws(SQLiteError) in
+            let transaction = try StateTransaction(
+                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil },
+                seed: { _ in nil })
+            let result = try body(transaction)
+            _ = try transaction.commit()
+            let number = transaction.clock
+            committed.withLock { $0 = number }
+            return result
+        }
+    }
+
+    public func pseudonym(of user: String) -> String {
+        hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    }
+
+    private func write<Result: Sendable>(
+        _ body: (SQLiteConnection) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try writers.lend { (writer) throws(UserStateError) -> Result in
+            do throws(SQLiteError) {
+                return try body(try writer.open())
+            } catch {
+                // Whatever state it is in, and whatever a failed sync has lost: the next transaction begins
+                // with what the files hold.
+                writer.close()
+                throw .unavailable(error.reason)
+            }
+        }
     }
 }
 
@@ -113,16 +185,19 @@ public final class SQLiteStore: UserStateStore {
 private final class Reconnecting {
     private let path: String
     private let access: SQLiteConnection.Access
+    private let patience: Int32
     private var connection: SQLiteConnection?
 
-    init(path: String, access: SQLiteConnection.Access) {
+    init(path: String, access: SQLiteConnection.Access, patience: Int32) {
         self.path = path
         self.access = access
+        self.patience = patience
     }
 
     func open() throws(SQLiteError) -> SQLiteConnection {
         if let connection { return connection }
         let opened = try SQLiteConnection(path: path, access: access)
+        opened.wait(atMost: patience)
         try StateSchema.configure(opened)
         connection = opened
         return opened

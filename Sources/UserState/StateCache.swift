@@ -61,6 +61,9 @@ final class StateCache: Sendable {
         shard(key).withLock { $0.replace(key, user, bytes: bytes) }
     }
 
+    /// Nothing that is known can be relied upon.
+    func removeAll() { for shard in shards { shard.withLock { $0.removeAll() } } }
+
     /// Hits, misses, users and bytes.
     var counters: CacheCounters {
         var sum = CacheCounters()
@@ -161,6 +164,16 @@ struct CacheShard: Sendable {
         for (ticket, pending) in tickets where pending == key { tickets[ticket] = nil }
         remove(key)
         if let user { put(key, user, bytes) }
+    }
+
+    mutating func removeAll() {
+        tickets = [:]
+        places = [:]
+        slots = []
+        free = []
+        hand = 0
+        counters.bytes = 0
+        counters.users = 0
     }
 
     private mutating func put(_ key: ExactString, _ user: StoredUser?, _ bytes: Int) {

@@ -14,6 +14,10 @@ struct StateReader {
     func user(_ id: String) throws(SQLiteError) -> StoredUser? {
         try connection.execute("BEGIN")
         defer { try? connection.execute("COMMIT") }
+        return try found(id)
+    }
+
+    private func found(_ id: String) throws(SQLiteError) -> StoredUser? {
         let erased = try erasure(id)
         guard let row = try row(id) else {
             return erased.map { StoredUser(id: id, sequence: $0, isErased: true) }
@@ -21,6 +25,20 @@ struct StateReader {
         return StoredUser(
             id: id, sequence: row.sequence, total: row.total, events: try events(row.key),
             features: row.features, hasConsent: row.hasConsent, isErased: erased != nil)
+    }
+
+    /// At most `limit` users whose keys are above `key`, and the last one's; nil when there are no more.
+    func users(after key: Int64, limit: Int) throws(SQLiteError) -> (users: [StoredUser], end: Int64?) {
+        try connection.execute("BEGIN")
+        defer { try? connection.execute("COMMIT") }
+        var ids: [(key: Int64, id: String)] = []
+        let statement = try connection.statement("SELECT key, id FROM user WHERE key > ? ORDER BY key LIMIT ?")
+        try statement.bind([.integer(key), .integer(Int64(limit))])
+        defer { statement.reset() }
+        while try statement.step() { ids.append((statement.integer(0), statement.text(1) ?? "")) }
+        var users: [StoredUser] = []
+        for (_, id) in ids { if let user = try found(id) { users.append(user) } }
+        return (users, ids.count < limit ? nil : ids.last?.key)
     }
 
     /// The sequence at which a user was erased; nil for one who never was.

@@ -6,7 +6,10 @@ enum StateSchema {
     static let version: Int64 = 1
     /// 2²⁵ − 1 pages: the first byte of a page number is 0 or 1, by which pages without rows are told apart.
     static let pagesMaximum = 33_554_431
-
+    /// A log of more pages is moved into the database file by the commit that makes it so: 16 MiB.
+    private static let logPages = 4096
+    /// A log that was longer for once is cut back to this many bytes.
+    private static let logBytes = 67_108_864
     /// Sets what is not stored in the file.
     static func configure(_ connection: SQLiteConnection) throws(SQLiteError) {
         try connection.execute(
@@ -18,7 +21,14 @@ enum StateSchema {
             PRAGMA trusted_schema = OFF;
             PRAGMA cell_size_check = ON;
             PRAGMA max_page_count = \(pagesMaximum);
+            PRAGMA wal_autocheckpoint = \(logPages);
+            PRAGMA journal_size_limit = \(logBytes);
             """)
+    }
+
+    /// Number of the newest commit.
+    static func commit(_ connection: SQLiteConnection) throws(SQLiteError) -> Int64 {
+        try connection.integer("SELECT value FROM meta WHERE name = 'commit'") ?? 0
     }
 
     /// Makes the tables where there are none.

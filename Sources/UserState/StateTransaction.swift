@@ -4,25 +4,27 @@ internal import RecCore
 ///
 /// The rows of the users touched are written at its end, once a user.
 final class StateTransaction {
-    private let connection: SQLiteConnection
+    let connection: SQLiteConnection
     private let reader: StateReader
-    private let hash: KeyedHash
-    private let limits: UserStateLimits
-    private let now: Double
+    let hash: KeyedHash
+    let limits: UserStateLimits
+    let now: Double
     private let known: (String) -> StoredUser?
     private let seed: (String) -> UserSeed?
     private var drafts: [ExactString: (id: String, draft: Draft)] = [:]
     /// Drafts as they were before the change under way.
     private var undo: [(key: ExactString, was: (id: String, draft: Draft)?)] = []
     private var nextKey: Int64
-    /// Counts every change of every user.
-    private(set) var clock: Int64
+    /// Counts every change of every user, over all commits.
+    var clock: Int64
+    /// The count before this transaction.
+    let start: Int64
 
     /// - Parameters:
-    ///   - now: the wall clock in seconds.
+    ///   - now: seconds since 1970.
     ///   - known: a user as all commits so far left it, where that is in memory.
     init(
-        _ connection: SQLiteConnection, hash: KeyedHash, limits: UserStateLimits, now: Double, clock: Int64,
+        _ connection: SQLiteConnection, hash: KeyedHash, limits: UserStateLimits, now: Double,
         known: @escaping (String) -> StoredUser?, seed: @escaping (String) -> UserSeed?
     ) throws(SQLiteError) {
         self.connection = connection
@@ -31,9 +33,10 @@ final class StateTransaction {
         self.now = now
         self.known = known
         self.seed = seed
-        self.clock = clock
         reader = StateReader(connection, hash: hash)
         try connection.execute("BEGIN IMMEDIATE")
+        start = try StateSchema.commit(connection)
+        clock = start
         nextKey = (try connection.integer("SELECT max(key) FROM user") ?? 0) + 1
     }
 
@@ -67,7 +70,9 @@ final class StateTransaction {
             try write(id, draft)
             changed.append((id, draft.user(id)))
         }
-        try connection.run("UPDATE meta SET value = ? WHERE name = 'commit'", .integer(clock))
+        if clock > start {
+            try connection.run("UPDATE meta SET value = ? WHERE name = 'commit'", .integer(clock))
+        }
         try connection.execute("COMMIT")
         return changed
     }
@@ -106,9 +111,7 @@ final class StateTransaction {
         guard let key = draft.key else { return .refused(.tooOld) }
         clock += 1
         try insert(event, of: key)
-        try connection.run(
-            "INSERT OR REPLACE INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
-            .integer(clock), .integer(key), .blob(eventHash), .real(now))
+        try markSeen(eventHash, of: key)
         draft.total += 1
         draft.kept += 1
         draft.newest = max(draft.newest ?? event.time, event.time)
@@ -118,12 +121,17 @@ final class StateTransaction {
     }
 
     private func update(
-        _ id: String, _ features: FeatureValues?, _ hasConsent: Bool?
+        _ id: String, _ featureChange: FeatureChange?, _ hasConsent: Bool?
     ) throws(SQLiteError) -> StoredUser? {
         var draft = try draft(id)
+        var features = draft.features
+        if let featureChange {
+            guard let changed = featureChange.applied(to: features) else { return nil }
+            features = changed
+        }
         if draft.key == nil { try create(&draft, with: seedOf(id, draft)) }
         clock += 1
-        if let features { draft.features = features }
+        draft.features = features
         if let hasConsent { draft.hasConsent = hasConsent }
         if draft.events == nil, let key = draft.key { draft.events = try reader.events(key) }
         change(&draft, id)
@@ -174,22 +182,30 @@ final class StateTransaction {
 
     // MARK: Parts of them
 
-    private func draft(_ id: String) throws(SQLiteError) -> Draft {
+    func draft(_ id: String) throws(SQLiteError) -> Draft {
         let exact = ExactString(id)
         if let found = drafts[exact] { return found.draft }
         let erased = try reader.erasure(id)
         var draft = Draft(erasedAt: erased)
-        if let row = try reader.row(id) {
+        if var row = try reader.row(id) {
             let cached = known(id)
+            var events = cached?.sequence == row.sequence ? cached?.events : nil
+            var dropped = 0
+            if let retention = limits.retention {
+                dropped = try StateAgeing.dropEvents(of: row.key, before: now - retention, connection)
+                events?.drop(before: now - retention)
+            }
+            row.kept -= dropped
             draft = Draft(
-                row, newest: try reader.newest(row.key), isErased: erased != nil,
-                events: cached?.sequence == row.sequence ? cached?.events : nil)
+                row, newest: try reader.newest(row.key), isErased: erased != nil, events: events)
+            draft.isChanged = dropped > 0
         }
+        undo.append((exact, nil))
         drafts[exact] = (id, draft)
         return draft
     }
 
-    private func change(_ draft: inout Draft, _ id: String) {
+    func change(_ draft: inout Draft, _ id: String) {
         let exact = ExactString(id)
         undo.append((exact, drafts[exact]))
         draft.sequence = clock
@@ -203,7 +219,7 @@ final class StateTransaction {
         return seed
     }
 
-    private func create(_ draft: inout Draft, with seed: UserSeed?) throws(SQLiteError) {
+    func create(_ draft: inout Draft, with seed: UserSeed?) throws(SQLiteError) {
         let key = nextKey
         nextKey += 1
         draft.key = key
@@ -218,14 +234,20 @@ final class StateTransaction {
         }
     }
 
-    private func isSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Bool {
+    func isSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Bool {
         let number = try connection.integer(
             "SELECT number FROM seen WHERE user = ? AND hash = ? AND received >= ?",
             .integer(key), .blob(eventHash), .real(now - limits.eventIDs))
         return number != nil
     }
 
-    private func insert(_ event: StoredEvent, of key: Int64) throws(SQLiteError) {
+    func markSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) {
+        try connection.run(
+            "INSERT OR REPLACE INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
+            .integer(clock), .integer(key), .blob(eventHash), .real(now))
+    }
+
+    func insert(_ event: StoredEvent, of key: Int64) throws(SQLiteError) {
         try connection.run(
             """
             INSERT INTO event(user, time, number, item, action, event_id, value, recommendation_id, position)

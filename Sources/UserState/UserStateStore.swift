@@ -6,6 +6,11 @@ public protocol UserStateStore: Sendable {
     /// What is held of a user; nil when nothing is. Any thread.
     func user(_ id: String) throws(UserStateError) -> StoredUser?
 
+    /// Some of the users after a place, in an order of the store's own. Any thread.
+    /// - Parameter place: where an earlier call ended; nil for the beginning.
+    /// - Returns: at most `limit` users, and the place they end at; nil after the last.
+    func users(after place: Int64?, limit: Int) throws(UserStateError) -> (users: [StoredUser], end: Int64?)
+
     /// Applies changes in their order and makes all of them durable at once, or none. One thread at a time.
     /// - Parameters:
     ///   - known: a user as the last commit left it, where that is in memory.
@@ -18,11 +23,27 @@ public protocol UserStateStore: Sendable {
     /// Leaves no byte of erased users and events in any file; false when others are in the way for now.
     func forget() throws(UserStateError) -> Bool
 
+    /// Drops a bounded part of what has outlived its time; true when there may be more to drop now.
+    func age() throws(UserStateError) -> Bool
+
+    /// A user without what has outlived its time.
+    func current(_ user: StoredUser) -> StoredUser
+
+    /// Seconds since 1970 for what happens now: never before an earlier answer of this process.
+    var now: Double { get }
+
+    /// Bytes of what is kept, and of the log of newest changes.
+    var byteCounts: (database: Int, log: Int) { get }
+
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    func pseudonym(of user: String) -> String
+
     /// Number of the newest durable commit.
     var commit: Int64 { get }
 
     /// Names this store among all: commits and sequences of another one mean nothing here.
-    var epoch: Int64 { get }
+    var epoch: UInt64 { get }
 }
 
 /// What a commit did.
@@ -33,6 +54,9 @@ public struct AppliedChanges: Sendable {
     public var users: [(id: String, user: StoredUser?)]
     /// The commit's number.
     public var commit: Int64
+    /// Whether there was a commit before it that had been answered as failed: all users may differ from what
+    /// is known of them.
+    public var isAfterUnknown = false
 }
 
 /// A history known from elsewhere, with which a user's kept history begins.

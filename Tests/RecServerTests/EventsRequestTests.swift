@@ -41,7 +41,10 @@ import UserState
             #"{"user_id":"u","item_id":"i","action":"buy","timestamp":5.5,"event_id":"e","value":-2,"recommendation_id":"r","position":0}"#
         )
         #expect(full.isSingle && full.members.count == 1)
-        guard case .event("u", let event) = full.members[0] else { return Issue.record("refused") }
+        guard case .event("u", let event) = full.members[0] else {
+            Issue.record("refused")
+            return
+        }
         #expect(
             event
                 == StoredEvent(
@@ -49,7 +52,10 @@ import UserState
                     position: 0))
         guard
             case .event("u", let least) = try read(#"{"user_id":"u","item_id":"i","value":null}"#).members[0]
-        else { return Issue.record("refused") }
+        else {
+            Issue.record("refused")
+            return
+        }
         #expect(least == StoredEvent(itemID: "i", time: Self.now, eventID: "made"))
     }
 
@@ -88,13 +94,17 @@ import UserState
             #expect(found?.kind == kind && found?.errors.map(\.pointer) == [prefix + pointer])
             #expect(members.count { problem($0) == nil } == (members.count == 3 ? 2 : 0))
         }
-        guard case .refused(_, line: 2, _) = lines.members[1] else { return Issue.record("no line") }
+        guard case .refused(_, line: 2, _) = lines.members[1] else {
+            Issue.record("no line")
+            return
+        }
     }
 
     @Test func `a refused event keeps its id where it has one`() throws {
         for (id, expected) in [("\"e\"", "e"), ("7", nil), ("\"\"", nil)] as [(String, String?)] {
             guard case .refused(_, _, let found) = try read(#"{"event_id":\#(id)}"#).members[0] else {
-                return Issue.record("kept")
+                Issue.record("kept")
+                return
             }
             #expect(found == expected)
         }
@@ -149,7 +159,10 @@ import UserState
         #expect(members.map { problem($0)?.kind } == [nil, nil, .badRequest])
         #expect(problem(members[2])?.errors.map(\.pointer) == ["/2/user_id"])
         for member in members.prefix(2) {
-            guard case .event("u", _) = member else { return Issue.record("not u's") }
+            guard case .event("u", _) = member else {
+                Issue.record("not u's")
+                return
+            }
         }
     }
 
@@ -211,7 +224,10 @@ import UserState
         #expect(answer.onlyProblem == nil)
         guard case .object(let object) = try JSONParser.parse(answer.encoded(requestID: "r")),
             case .array(let results)? = object["results"], case .string(let token)? = object["token"]
-        else { return Issue.record("no results") }
+        else {
+            Issue.record("no results")
+            return
+        }
         #expect(SequenceToken(token) == SequenceToken(epoch: 7, place: .commit(9)))
         let statuses = results.map { value in
             if case .object(let result) = value, case .string(let status)? = result["status"] {
@@ -222,7 +238,8 @@ import UserState
         }
         #expect(statuses == ["refused", "stored", "duplicate", "refused", "refused", "refused"])
         guard case .object(let stored) = results[1], case .string(let sequence)? = stored["sequence"] else {
-            return Issue.record("no sequence")
+            Issue.record("no sequence")
+            return
         }
         #expect(SequenceToken(sequence) == SequenceToken(epoch: 7, user: "u", sequence: 3))
     }

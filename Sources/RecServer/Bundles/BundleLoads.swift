@@ -1,5 +1,6 @@
 import Artifacts
 import Logging
+import Ranking
 import Retrieval
 import Threading
 
@@ -209,9 +210,12 @@ final class BundleLoads: Sendable {
             if let expected = order.digest, digest != expected {
                 throw BundleError(file: "manifest.json", expected: "sha256 \(expected)", found: digest)
             }
+            let erasures = service.erasures.value
             let bundle = try registry.version(digest: digest) ?? load(path)
             let isNew = try registry.publish(
                 bundle, as: order.label, share: order.share, pinned: order.isPinned)
+            // A user erased meanwhile may be among those whose histories were warmed.
+            if service.erasures.value != erasures { bundle.histories?.removeAll() }
             return isNew ? .published(bundle) : .unchanged(bundle)
         } catch {
             // What was set aside for the version's histories goes back to those that serve.
@@ -249,6 +253,7 @@ final class BundleLoads: Sendable {
             try SpaceCheck.verify(new: bundle.snapshot, against: version.snapshot)
         }
         warmHistories(bundle)
+        service.popularity?.publish(to: bundle)
         return bundle
     }
 

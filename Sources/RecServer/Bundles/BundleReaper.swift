@@ -1,8 +1,8 @@
 import Logging
 import Threading
 
-/// Frees versions that are no longer used, on a thread of its own: freeing gigabytes takes time, which no
-/// request should pay.
+/// Frees versions that are no longer used, on a thread of its own that gives way to everything else: freeing
+/// gigabytes takes time, which no request should pay, least of all the first ones on a new version.
 final class BundleReaper: Sendable {
     /// A version on its way out.
     struct Draining: Sendable {
@@ -23,12 +23,14 @@ final class BundleReaper: Sendable {
     private let closing = Latch(count: 1)
     private let thread: NamedThread
 
-    init(logger: Logger) throws(ThreadingError) {
+    /// - Parameter slates: which may hold on to versions.
+    init(slates: Slates, logger: Logger) throws(ThreadingError) {
         let queue = BoundedQueue<LoadedBundle>(capacity: Self.queueMaximum)
         let waiting = Lock<[Draining]>([])
         let closing = closing
         thread = try NamedThread(name: "reaper") {
-            while let digest = Self.freeNext(queue, closing) {
+            ThreadPriority.lower()
+            while let digest = Self.freeNext(queue, slates, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
                 ProcessMemory.trim()
                 waiting.withLock { $0.removeAll { $0.digest == digest } }
@@ -41,10 +43,13 @@ final class BundleReaper: Sendable {
 
     /// Waits until the next version is ours alone and frees it; its digest, or nil once the reaper is closed.
     private static func freeNext(
-        _ queue: BoundedQueue<LoadedBundle>, _ closing: Latch
+        _ queue: BoundedQueue<LoadedBundle>, _ slates: Slates, _ closing: Latch
     ) -> String? {
         var bundle = queue.take()
-        guard let digest = bundle?.digest else { return nil }
+        guard let digest = bundle?.digest, let version = (bundle?.snapshot).map(ObjectIdentifier.init) else {
+            return nil
+        }
+        if let snapshot = bundle?.snapshot { slates.turn(from: snapshot) }
         while !isKnownUniquelyReferenced(&bundle) {
             if closing.wait(within: pause) { return nil }
         }
@@ -54,6 +59,7 @@ final class BundleReaper: Sendable {
         while !isKnownUniquelyReferenced(&snapshot) {
             if closing.wait(within: pause) { return nil }
         }
+        slates.forget(version)
         return digest
     }
 

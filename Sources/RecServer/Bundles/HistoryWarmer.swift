@@ -27,11 +27,10 @@ struct HistoryWarmer {
     /// - Returns: how many were computed; users without such a history are left out.
     @discardableResult
     func warm(_ users: some Collection<String>) -> Int {
-        compute(
-            users.prefix(Self.usersMaximum).compactMap { user in
-                let stored = stored(user)
-                return stored == nil ? ofBundle(user) : stored.flatMap(kept)
-            })
+        compute(users.prefix(Self.usersMaximum)) { user in
+            let stored = stored(user)
+            return stored == nil ? ofBundle(user) : stored.flatMap(kept)
+        }
     }
 
     /// Warms the users that `old`'s cache has used last, the latest first.
@@ -39,7 +38,7 @@ struct HistoryWarmer {
     @discardableResult
     func warm(after old: LoadedBundle, users count: Int) -> Int {
         let recent = old.histories?.recentUsers(min(count, Self.usersMaximum)) ?? []
-        return compute(recent.compactMap { translate($0, from: old.snapshot) })
+        return compute(recent) { translate($0, from: old.snapshot) }
     }
 
     /// The same history in this version: what is kept of the user, if that is what the cache had; the one
@@ -86,23 +85,26 @@ struct HistoryWarmer {
         return kept.events.isEmpty ? nil : History(user: user, events: kept.events, offset: kept.offset)
     }
 
-    private func compute(_ histories: [History]) -> Int {
+    /// Takes one history at a time: all together they may be larger than the model.
+    private func compute<Source>(_ sources: some Collection<Source>, _ history: (Source) -> History?) -> Int {
         guard let cache = bundle.histories, cache.limit > 0 else { return 0 }
         let ranker = Ranker(bundle.snapshot.ranking, cache: cache, capacity: 0)
         let now = Double(WallClock.nanoseconds) / 1e9
+        var computed = 0
         // The latest last: what is used last is evicted last.
-        for (index, history) in histories.reversed().enumerated() {
-            var query = Query(history: history.events, historyOffset: history.offset, now: now)
-            query.userID = history.user
-            ranker.begin(query)
-            _ = ranker.lookUp(until: MonotonicClock.nanoseconds &+ Self.patience)
-            ranker.prefill()
-            ranker.release()
-            guard progress(index + 1, histories.count) else { return index + 1 }
+        for (index, source) in sources.reversed().enumerated() {
+            if let history = history(source) {
+                var query = Query(history: history.events, historyOffset: history.offset, now: now)
+                query.userID = history.user
+                ranker.begin(query)
+                // At low priority: no request shall wait for this thread.
+                _ = ranker.lookUp(isAhead: true)
+                ranker.prefill()
+                ranker.release()
+                computed += 1
+            }
+            guard progress(index + 1, sources.count) else { return computed }
         }
-        return histories.count
+        return computed
     }
-
-    /// Longest wait for a request that computes the same user's, in nanoseconds.
-    private static let patience: UInt64 = 1_000_000_000
 }

@@ -15,6 +15,8 @@ final class LoadedBundle: Sendable {
     let readyAt: Int64
     /// Users' histories as its sequence model encodes them; nil without the model or without a budget.
     let histories: HistoryCache?
+    /// Its items' popularity with events.
+    let popularity = Lock(CountedPopularity())
     /// Pipelines for the compute threads.
     let pipelines: LendingShelf<RecommendPipeline>
     /// The pipeline of shadow requests, whose stages count in no metric.
@@ -33,11 +35,12 @@ final class LoadedBundle: Sendable {
         byteCount = snapshot.manifest.files.values.reduce(0) { $0 &+ $1.byteCount }
         readyAt = WallClock.nanoseconds
         self.histories = histories
+        let popularity = popularity
         pipelines = LendingShelf(capacity: threads) {
-            RecommendPipeline(snapshot, settings, metrics, cache: histories)
+            RecommendPipeline(snapshot, settings, metrics, cache: histories, counted: popularity)
         }
         shadowPipelines = LendingShelf(capacity: 1) {
-            RecommendPipeline(snapshot, settings, Metrics(), cache: histories)
+            RecommendPipeline(snapshot, settings, Metrics(), cache: histories, counted: popularity)
         }
     }
 }

@@ -22,6 +22,19 @@ extension RecommendService {
     }
 }
 
+extension RecommendService {
+    /// A user's features, the kept ones over those of the bundle that serves.
+    func features(of id: String) -> FeatureValues { features(of: id, storedUser(id)) }
+
+    func features(of id: String, _ user: StoredUser?) -> FeatureValues {
+        let kept = user?.features ?? [:]
+        guard !(user?.isErased ?? false), let users = registry.assignment(.default)?.bundle.snapshot.users,
+            let row = users.row(of: id)
+        else { return kept }
+        return kept.merging(users.features(row)) { kept, _ in kept }
+    }
+}
+
 /// Lets one log line a second through.
 final class LogPace: Sendable {
     private static let nanoseconds: UInt64 = 1_000_000_000
@@ -34,31 +47,5 @@ final class LogPace: Sendable {
             next = now + Self.nanoseconds
             return true
         }
-    }
-}
-
-extension Snapshot {
-    /// The history with which a user's kept one begins: the last `limit` events of the bundle's, if it knows
-    /// the user.
-    ///
-    /// A missing time is its predecessor's, leading ones are the first known time, and without any all are 0:
-    /// as the sequence model reads them (ModelFormat.md §3.4).
-    func seed(of user: String, limit: Int) -> UserSeed? {
-        guard let users, let row = users.row(of: user) else { return nil }
-        let history = users.history(row, limit: limit)
-        guard !history.events.isEmpty else { return nil }
-        let actions = manifest.sequence?.actions ?? []
-        var time = history.events.first { $0.time != nil }?.time ?? 0
-        var events: [StoredEvent] = []
-        events.reserveCapacity(history.events.count)
-        for (index, event) in history.events.enumerated() {
-            time = event.time ?? time
-            events.append(
-                StoredEvent(
-                    itemID: catalog.id(event.row),
-                    action: actions.indices.contains(event.action) ? actions[event.action] : nil, time: time,
-                    eventID: "bundle-\(history.offset + index)"))
-        }
-        return UserSeed(events: events, offset: history.offset)
     }
 }
