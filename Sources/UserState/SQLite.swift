@@ -84,7 +84,10 @@ final class SQLiteConnection {
     }
 
     /// Runs one statement to its end.
-    func run(_ sql: String, _ values: SQLiteValue...) throws(SQLiteError) {
+    func run(_ sql: String, _ values: SQLiteValue...) throws(SQLiteError) { try run(sql, values) }
+
+    /// Runs one statement to its end.
+    func run(_ sql: String, _ values: [SQLiteValue]) throws(SQLiteError) {
         let statement = try statement(sql)
         try statement.bind(values)
         defer { statement.reset() }

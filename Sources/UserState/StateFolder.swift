@@ -13,7 +13,11 @@ final class StateFolder: Sendable {
     /// - Throws: `.unusable` also when another process has it.
     init(_ path: String) throws(UserStateError) {
         // Only the owner may read what users did.
-        if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw Self.unusable(path) }
+        if unsafe mkdir(path, 0o700) == 0 {
+            _ = Self.sync(path + "/..")
+        } else if errno != EEXIST {
+            throw Self.unusable(path)
+        }
         let descriptor = unsafe open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw Self.unusable(path) }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
@@ -33,6 +37,14 @@ final class StateFolder: Sendable {
     /// Bytes of the database and of its log.
     var byteCounts: (database: Int, log: Int) {
         (Self.byteCount(database), Self.byteCount(database + "-wal"))
+    }
+
+    /// Makes a file, or the names in a folder, durable; false where the file system does not.
+    private static func sync(_ path: String) -> Bool {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        return fsync(descriptor) == 0
     }
 
     private static func byteCount(_ path: String) -> Int {
@@ -88,12 +100,5 @@ extension StateFolder {
         guard unsafe statvfs(path, &status) == 0 else { return nil }
         let (bytes, overflow) = status.f_bavail.multipliedReportingOverflow(by: status.f_frsize)
         return overflow ? nil : Int(clamping: bytes)
-    }
-
-    private static func sync(_ path: String) -> Bool {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
-        return fsync(descriptor) == 0
     }
 }

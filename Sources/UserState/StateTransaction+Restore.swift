@@ -38,13 +38,13 @@ extension StateTransaction {
             // Swift's own comparison takes different ids for one where Unicode does.
             if let current, ExactString(current.id) == ExactString(id) {
                 if let refusal = current.refusal { return refusal }
-                return try restore(event, of: id, try draft(id))
+                return try restore(event, of: try draft(id))
             }
             try endRestore(&current)
             let draft = try draft(id)
-            if draft.isErased { return .erased }
-            guard draft.hasConsent else { return .noConsent }
-            return try restore(event, of: id, draft)
+            if draft.state.isErased { return .erased }
+            guard draft.state.hasConsent else { return .noConsent }
+            return try restore(event, of: draft)
         }
     }
 
@@ -52,34 +52,34 @@ extension StateTransaction {
     func endRestore(_ current: inout RestoredUser?) throws(SQLiteError) {
         defer { current = nil }
         guard let user = current, user.refusal != .erased, let total = user.total else { return }
-        var draft = try draft(user.id)
-        guard draft.total < total else { return }
-        draft.total = total
+        let draft = try draft(user.id)
+        guard draft.state.total < total else { return }
+        draft.state.total = total
         clock += 1
-        change(&draft, user.id)
+        change(draft)
     }
 
     /// - Returns: why the user's events are not taken; nil takes them.
     private func restore(_ user: StateRecord.KeptUser) throws(SQLiteError) -> RestoreOutcome? {
-        var draft = try draft(user.id)
+        let draft = try draft(user.id)
+        let before = draft.state
         // What was erased here comes back only from a file that was made after that.
-        if draft.isErased, !user.isErased { return .erased }
-        let isNew = draft.key == nil
-        if isNew { try create(&draft, with: nil) }
-        let isWithdrawn = !isNew && !draft.hasConsent
-        let hasConsent = !isWithdrawn && (user.hasConsent ?? draft.hasConsent)
-        let features = user.features ?? draft.features
-        let isErasureNew = user.isErased && !draft.isErased
-        if isNew || hasConsent != draft.hasConsent || features != draft.features || isErasureNew {
+        if before.isErased, !user.isErased { return .erased }
+        let isNew = before.key == nil
+        _ = try key(of: draft, startingWith: nil)
+        let isWithdrawn = !isNew && !before.hasConsent
+        draft.state.hasConsent = !isWithdrawn && (user.hasConsent ?? before.hasConsent)
+        draft.state.features = user.features ?? before.features
+        draft.state.isErased = user.isErased
+        let isErasureNew = user.isErased && !before.isErased
+        if isNew || isErasureNew || draft.state.hasConsent != before.hasConsent
+            || draft.state.features != before.features
+        {
             clock += 1
-            draft.hasConsent = hasConsent
-            draft.features = features
-            draft.isErased = user.isErased
             if isErasureNew {
                 try connection.run(Self.insertErased, .blob(hash.hash(user.id)), .integer(clock))
             }
-            draft.events = nil
-            change(&draft, user.id)
+            change(draft)
         }
         return isWithdrawn && user.hasConsent != false ? .noConsent : nil
     }
@@ -87,30 +87,24 @@ extension StateTransaction {
     private static let insertErased = "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
 
     private func restore(
-        _ event: StoredEvent, of id: String, _ known: Draft
+        _ event: StoredEvent, of draft: Draft
     ) throws(SQLiteError) -> RestoreOutcome {
-        var draft = known
         if let retention = limits.retention, event.time < now - retention { return .tooOld }
         let eventHash = hash.hash(event.eventID)
-        if let key = draft.key {
+        if let key = draft.state.key {
             if try isSeen(eventHash, of: key) { return .duplicate }
             // Ids are remembered for some days, events for longer.
             let isKept = try connection.integer(
                 "SELECT 1 FROM event WHERE user = ? AND time = ? AND event_id = ?",
                 .integer(key), .real(event.time), .text(event.eventID))
             if isKept != nil { return .duplicate }
-        } else {
-            try create(&draft, with: nil)
         }
-        guard let key = draft.key else { return .erased }
+        let key = try key(of: draft, startingWith: nil)
         clock += 1
         try insert(event, of: key)
         try markSeen(eventHash, of: key)
-        draft.total += 1
-        draft.kept += 1
-        draft.newest = max(draft.newest ?? event.time, event.time)
-        draft.events = nil
-        change(&draft, id)
+        draft.insert(event)
+        change(draft)
         return .stored
     }
 }

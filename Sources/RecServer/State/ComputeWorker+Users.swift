@@ -69,7 +69,7 @@ extension ComputeWorker {
     ) throws(Problem) -> HTTPResponse? {
         switch method {
         case .get:
-            guard let user = try held(id), user.isKnown else { throw Problem(.unknownUser) }
+            guard let user = try held(id) else { throw Problem(.unknownUser) }
             return try shown(user, job)
         case .replace, .patch:
             let change = try UserRequest(job.request, isPatch: method == .patch)
