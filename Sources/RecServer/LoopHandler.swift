@@ -2,6 +2,7 @@ import Artifacts
 import HTTP
 import JSON
 import Threading
+import UserState
 
 /// The loop side of the HTTP edge: routes, answers what needs no computing, admits the rest to the queue.
 ///

@@ -2,6 +2,7 @@ import Artifacts
 import HTTP
 import Ranking
 import Threading
+import UserState
 
 /// Gathers everything `/metrics` shows at one moment.
 struct MetricsReport {
