@@ -33,15 +33,21 @@ extension StateTransaction {
         let key = try key(of: draft, startingWith: start)
         clock += 1
         try insert(event, of: key)
-        try connection.run(
-            "INSERT OR REPLACE INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
-            .integer(clock), .integer(key), .blob(eventHash), .real(now))
+        try markSeen(eventHash, of: key)
         draft.insert(event)
         change(draft)
         return .stored(sequence: clock)
     }
 
-    private func isSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Bool {
+    /// Remembers the id of the event with the number that the clock shows.
+    func markSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) {
+        try connection.run(
+            "INSERT OR REPLACE INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
+            .integer(clock), .integer(key), .blob(eventHash), .real(now))
+    }
+
+    /// Whether an event with this id came within the days for which ids are remembered.
+    func isSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Bool {
         let number = try connection.integer(
             "SELECT number FROM seen WHERE user = ? AND hash = ? AND received >= ?",
             .integer(key), .blob(eventHash), .real(now - limits.eventIDs))

@@ -25,7 +25,7 @@ import UserState
         let text = SequenceToken(epoch: 0x0102_0304, user: "u", sequence: 5).text
         for wrong in [
             "", "A", text + "A", text + "=", String(text.dropLast()), text + " ", "AA", "é",
-            String(repeating: "A", count: 23), "A" + text.dropFirst(), "B" + text.dropFirst(),
+            String(repeating: "A", count: 23), "B" + text.dropFirst(),
             String(repeating: "_", count: 34), String(repeating: "A", count: 1000),
             text.replacing("A", with: "+"), text.replacing("A", with: "/"),
         ] {

@@ -9,14 +9,9 @@ extension UserStates {
     ) throws(UserStateError) {
         let folder = configuration.text("state_dir")
         guard !folder.isEmpty else { return nil }
-        let days = configuration.integer("retention_days")
-        var limits = UserStateLimits()
-        limits.historyMaximum = configuration.integer("history_max")
-        limits.lateness = Double(configuration.integer("event_window_s"))
-        limits.retention = days == 0 ? nil : Double(days) * Self.dayInSeconds
-        limits.eventIDs = Double(configuration.integer("event_id_days")) * Self.dayInSeconds
         try self.init(
-            directory: folder, limits: limits, cacheBytes: configuration.integer("state_cache_bytes"),
+            directory: folder, limits: UserStateLimits(configuration),
+            cacheBytes: configuration.integer("state_cache_bytes"),
             queueDepth: configuration.integer("event_queue_depth"), seed: seed,
             report: { error in
                 if let error {
@@ -25,6 +20,18 @@ extension UserStates {
                     logger.notice("user state works again")
                 }
             })
+    }
+}
+
+extension UserStateLimits {
+    /// What is configured.
+    init(_ configuration: Configuration) {
+        let days = configuration.integer("retention_days")
+        self.init()
+        historyMaximum = configuration.integer("history_max")
+        lateness = Double(configuration.integer("event_window_s"))
+        retention = days == 0 ? nil : Double(days) * Self.dayInSeconds
+        eventIDs = Double(configuration.integer("event_id_days")) * Self.dayInSeconds
     }
 
     private static let dayInSeconds: Double = 86_400
