@@ -32,7 +32,8 @@ struct StateReader {
         try connection.execute("BEGIN")
         defer { try? connection.execute("COMMIT") }
         var ids: [(key: Int64, id: String)] = []
-        let statement = try connection.statement("SELECT key, id FROM user WHERE key > ? ORDER BY key LIMIT ?")
+        let statement = try connection.statement(
+            "SELECT key, id FROM user WHERE key > ? ORDER BY key LIMIT ?")
         try statement.bind([.integer(key), .integer(Int64(limit))])
         defer { statement.reset() }
         while try statement.step() { ids.append((statement.integer(0), statement.text(1) ?? "")) }

@@ -246,7 +246,9 @@ final class StateFollower: Sendable {
             return
         }
         for (index, (user, event)) in count.events.enumerated() {
-            if count.sequences.indices.contains(index), kept.has(count.sequences[index], of: user) { continue }
+            if count.sequences.indices.contains(index), kept.has(count.sequences[index], of: user) {
+                continue
+            }
             let features = service.settings.popularityBy == nil ? [:] : service.features(of: user)
             popularity.count(CollectionOfOne(event), features: features, isRemoval: count.isRemoval)
         }
