@@ -64,6 +64,9 @@ public enum Digest {
 
     private static func hex(of span: Span<UInt8>) -> String { hex(digest(of: span)) }
 
+    /// The 32 bytes of the SHA-256 of `bytes`.
+    static func sha256Bytes(_ bytes: [UInt8]) -> [UInt8] { digest(of: bytes.span) }
+
     private static func digest(of span: Span<UInt8>) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 32)
         var length: UInt32 = 32

@@ -47,6 +47,13 @@ public struct JSONWriter {
         needsComma = true
     }
 
+    /// A value that is JSON text already.
+    public mutating func value(encoded text: ArraySlice<UInt8>) {
+        separate()
+        bytes += text
+        needsComma = true
+    }
+
     /// A whole document or part of one; recurses as deep as `value` is nested.
     public mutating func value(_ value: JSONValue) {
         switch value {

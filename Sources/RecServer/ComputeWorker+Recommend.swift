@@ -1,6 +1,7 @@
 import HTTP
 import Ranking
 import Threading
+import UserState
 
 /// `POST /recommend`, one request or a batch of lines, and `GET /similar`, on a compute thread.
 extension ComputeWorker {
@@ -26,6 +27,9 @@ extension ComputeWorker {
         let requestID = job.requestID
         var request = try RecommendRequest(body: body, isLenient: headers.isLenient)
         try headers.identify(&request)
+        if let cursor = request.cursor {
+            return try page(of: cursor, request, requestID, &clock)
+        }
         if let token = request.minSequence {
             // From when the job came: the lines of a batch wait together, not one after the other.
             let milliseconds = request.deadlineMilliseconds ?? service.settings.deadlineMilliseconds
@@ -38,9 +42,14 @@ extension ComputeWorker {
         let erasures = service.erasures.value
         let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
+        let viewer = Viewer(
+            service.shown, user: request.userID, model: choice.label?.rawValue ?? choice.bundle.modelVersion,
+            hasConsent: stored?.hasConsent ?? true, now: Double(WallClock.nanoseconds) / 1e9)
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
-            try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
+            try pipeline.recommend(
+                request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
         }
+        viewer?.note(recommendation)
         if let user = request.userID {
             // Erased meanwhile: what this request has encoded must go, too.
             if service.erasures.value != erasures { choice.bundle.histories?.remove(user: user) }
@@ -48,9 +57,10 @@ extension ComputeWorker {
         }
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()
+        let model = choice.label?.rawValue ?? recommendation.modelVersion
         let answer = recommendation.encoded(
-            recommendationID: recommendationID, requestID: requestID,
-            model: choice.label?.rawValue ?? recommendation.modelVersion)
+            recommendationID: recommendationID, requestID: requestID, model: model,
+            nextCursor: hold(recommendation, recommendationID, model, request.userID, choice.bundle.snapshot))
         service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {

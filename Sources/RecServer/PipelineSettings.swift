@@ -10,6 +10,8 @@ struct PipelineSettings: Sendable {
     let microbatch: Int
     /// Lines of a batch.
     let batchMax: Int
+    /// Items of a slate that cursors may continue; 0 when none is held.
+    let slateItems: Int
     /// Events of one request.
     let eventsMax: Int
     /// Whether events of items that the catalogue does not have are kept.
@@ -30,6 +32,7 @@ struct PipelineSettings: Sendable {
         shortlistFactorMax = configuration.integer("shortlist_factor_max")
         microbatch = configuration.integer("microbatch")
         batchMax = configuration.integer("batch_max")
+        slateItems = configuration.integer("cursor_bytes") > 0 ? Slates.itemsMaximum : 0
         eventsMax = configuration.integer("events_max")
         keepsUnknownItems = configuration.text("unknown_items") == "keep"
         let halfLife = configuration.integer("popularity_half_life_s")

@@ -14,6 +14,10 @@ final class RecommendService: Sendable {
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
     let users: UserStates?
+    /// What cursors continue.
+    let slates: Slates
+    /// What users were shown lately.
+    let shown: ShownItems
     /// Who may ask.
     let access: Access
     /// The log of slates shown; nil when none is kept.
@@ -28,16 +32,20 @@ final class RecommendService: Sendable {
 
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
-        users: UserStates? = nil, access: Access = Access(), feedback: FeedbackLog? = nil,
+        users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
+        shown: ShownItems = ShownItems(),
+        access: Access = Access(), feedback: FeedbackLog? = nil,
         logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
+        self.slates = slates
+        self.shown = shown
         self.access = access
         self.feedback = feedback
         self.logger = logger
         popularity = users == nil ? nil : EventPopularity(settings)
-        reaper = try BundleReaper(logger: logger)
+        reaper = try BundleReaper(slates: slates, logger: logger)
         registry = BundleRegistry(
             reaper: reaper, keepsPrevious: keepsPrevious,
             historyBudget: HistoryBudget(byteCount: historyBytes))

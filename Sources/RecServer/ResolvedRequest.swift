@@ -18,6 +18,8 @@ struct ResolvedRequest {
     let profile: RequestProfile
     /// Events whose items the catalogue does not have.
     private(set) var unknownEvents = 0
+    /// By which events items are left out.
+    let seen: RecommendRequest.ExcludeSeen
     /// Rows that never appear, by the request's `exclude` and `exclude_seen`.
     private(set) var excluded: [Int] = []
     private(set) var filter: CompiledFilter?
@@ -37,7 +39,7 @@ struct ResolvedRequest {
     /// Attributes to return with each item.
     private(set) var fields: [String]
     /// Known events with the caller's own action names, which the model need not know.
-    private var events: [StoredHistory.SeenEvent] = []
+    private(set) var events: [StoredHistory.SeenEvent] = []
 
     /// The pinned items as candidates.
     var pinned: [Candidate] { pins.map { Candidate(row: $0.row, sources: .pinned) } }
@@ -59,6 +61,7 @@ struct ResolvedRequest {
         let catalog = snapshot.catalog
         let actions = snapshot.manifest.sequence?.actions ?? []
         profile = try RequestProfile(request, snapshot, isReplay: isReplay)
+        seen = request.excludeSeen ?? (request.candidates == nil ? .all : .none)
         query = Query(now: request.now ?? now, contextFeatures: request.contextFeatures)
         fields = request.fields.filter { catalog.hasAttribute($0) }
         try Self.check(request, snapshot)
@@ -72,7 +75,7 @@ struct ResolvedRequest {
             if let row = catalog.row(of: id) { queryItems.append(row) } else { unknownQueryItems.append(id) }
         }
         excluded = request.exclude.compactMap { catalog.row(of: $0) }
-        exclude(request.excludeSeen ?? (request.candidates == nil ? .all : .none))
+        exclude(seen)
         if let filter = request.filter {
             do throws(RetrievalError) { self.filter = try catalog.compile(filter) } catch {
                 throw Problem(error)

@@ -7,7 +7,7 @@ public final class SQLiteStore: UserStateStore {
     private let clock: StateClock
     private let hash: KeyedHash
     /// Names this store among all: a token of another one means nothing here.
-    public let epoch: Int64
+    public let epoch: UInt64
     /// Idle connections that read.
     private let readers: LendingShelf<Reconnecting>
     /// The one that writes; more than one only where two threads break the rule.
@@ -42,7 +42,8 @@ public final class SQLiteStore: UserStateStore {
             let connection = try first.open()
             try StateSchema.prepare(connection, path: path)
             _ = try connection.checkpoint(truncates: true)
-            epoch = try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0
+            epoch = UInt64(
+                bitPattern: try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0)
             committed = Lock(try StateSchema.commit(connection))
             let statement = try connection.statement("SELECT value FROM meta WHERE name = 'secret'")
             defer { statement.reset() }
@@ -141,6 +142,27 @@ public final class SQLiteStore: UserStateStore {
                 try ageing.step(connection, limits: limits, now: clock.age)
             }
         }
+    }
+
+    /// Runs `body` in a transaction of its own and makes what it did durable. One thread at a time, as for
+    /// all that writes.
+    func restoring<Result: Sendable>(
+        _ body: (StateTransaction) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try write { (connection) throws(SQLiteError) in
+            let transaction = try StateTransaction(
+                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil },
+                seed: { _ in nil })
+            let result = try body(transaction)
+            _ = try transaction.commit()
+            let number = transaction.clock
+            committed.withLock { $0 = number }
+            return result
+        }
+    }
+
+    public func pseudonym(of user: String) -> String {
+        hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }
 
     private func write<Result: Sendable>(

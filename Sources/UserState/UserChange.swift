@@ -1,11 +1,9 @@
-public import RecCore
-
 /// A change of what is kept, applied whole.
 public enum UserChange: Sendable {
     /// Events of one or several users, in the order of arrival; each is kept, known already, or refused.
     case append([(user: String, event: StoredEvent)])
     /// New features and consent; nil leaves one as it is.
-    case update(user: String, features: FeatureValues?, hasConsent: Bool?)
+    case update(user: String, features: FeatureChange?, hasConsent: Bool?)
     /// One event less.
     case removeEvent(user: String, eventID: String)
     /// The user with everything held of it, so that no byte of it is left in any file.
@@ -36,7 +34,8 @@ public struct ChangeOutcome: Sendable, Equatable {
     public var events: [EventOutcome] = []
     /// Whether there was anything to change: the user or event was known.
     public var isFound = true
-    /// The user as it is now: after `update`.
+    /// The user as it is now: after `update`; nil where its features would be more than may be kept, and
+    /// nothing has changed.
     public var user: StoredUser?
     /// The commit that holds the change; later commits have larger numbers.
     public var commit: Int64 = 0

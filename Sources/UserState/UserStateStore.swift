@@ -35,11 +35,15 @@ public protocol UserStateStore: Sendable {
     /// Bytes of what is kept, and of the log of newest changes.
     var byteCounts: (database: Int, log: Int) { get }
 
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    func pseudonym(of user: String) -> String
+
     /// Number of the newest durable commit.
     var commit: Int64 { get }
 
     /// Names this store among all: commits and sequences of another one mean nothing here.
-    var epoch: Int64 { get }
+    var epoch: UInt64 { get }
 }
 
 /// What a commit did.

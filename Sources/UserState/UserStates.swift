@@ -9,6 +9,8 @@ public final class UserStates: Sendable {
     public typealias Completion = @Sendable (Result<ChangeOutcome, UserStateError>) -> Void
     /// What else is known of a user who is kept for the first time; on the writer's thread.
     public typealias Seed = @Sendable (_ user: String) -> UserSeed?
+    /// Called on the writer's thread when commits begin to fail, and with nil when they succeed again.
+    public typealias Report = @Sendable (UserStateError?) -> Void
 
     private let store: any UserStateStore
     private let cache: StateCache
@@ -20,22 +22,23 @@ public final class UserStates: Sendable {
     ///   - queueDepth: changes that may wait.
     public init(
         store: any UserStateStore, cacheBytes: Int = 268_435_456, queueDepth: Int = 1024,
-        seed: @escaping Seed = { _ in nil }
+        seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
     ) throws(UserStateError) {
         self.store = store
         cache = StateCache(byteCount: cacheBytes)
-        writer = try StateWriter(store: store, cache: cache, queueDepth: queueDepth, seed: seed)
+        writer = try StateWriter(
+            store: store, cache: cache, queueDepth: queueDepth, seed: seed, report: report)
     }
 
     /// State kept in a folder by SQLite.
     /// - Throws: `.unusable` when the folder cannot be used, or another process has it.
     public convenience init(
         directory: String, limits: UserStateLimits = UserStateLimits(), cacheBytes: Int = 268_435_456,
-        queueDepth: Int = 1024, seed: @escaping Seed = { _ in nil }
+        queueDepth: Int = 1024, seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
     ) throws(UserStateError) {
         try self.init(
             store: try SQLiteStore(directory: directory, limits: limits), cacheBytes: cacheBytes,
-            queueDepth: queueDepth, seed: seed)
+            queueDepth: queueDepth, seed: seed, report: report)
     }
 
     /// What is held of a user: what every acknowledged change left.
@@ -53,6 +56,10 @@ public final class UserStates: Sendable {
             }
         }
     }
+
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
+    /// make.
+    public func pseudonym(of user: String) -> String { store.pseudonym(of: user) }
 
     /// Users read at a time by `forEachUser`: between them the log can be emptied.
     private static let usersAtATime = 64
@@ -74,7 +81,7 @@ public final class UserStates: Sendable {
     }
 
     /// Names this store among all: sequences and commits of another one mean nothing here.
-    public var epoch: UInt64 { UInt64(bitPattern: store.epoch) }
+    public var epoch: UInt64 { store.epoch }
 
     /// Seconds since 1970 for events that come without a time: never before an earlier answer of this process,
     /// also when the wall clock is set back.

@@ -9,7 +9,8 @@ private struct Rig {
     let registry: BundleRegistry
 
     init(keepsPrevious: Bool = true) throws {
-        reaper = try BundleReaper(logger: SmallBundle.silentLogger)
+        reaper = try BundleReaper(
+            slates: Slates(byteLimit: 1 << 20, ttlSeconds: 60), logger: SmallBundle.silentLogger)
         registry = BundleRegistry(
             reaper: reaper, keepsPrevious: keepsPrevious, historyBudget: HistoryBudget(byteCount: 0))
     }

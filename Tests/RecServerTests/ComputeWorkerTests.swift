@@ -2,6 +2,7 @@ import HTTP
 import JSON
 import Testing
 import Threading
+import UserState
 
 @testable import RecServer
 
@@ -23,15 +24,16 @@ import Threading
             waits: SequenceWaits(threads: 2))
     }
 
-    func post(_ body: String, _ headers: [(String, String)] = [], type: String = "application/json")
-        throws -> HTTPResponse
-    {
+    func post(
+        _ body: String, _ headers: [(String, String)] = [], type: String = "application/json",
+        to other: ComputeWorker? = nil
+    ) throws -> HTTPResponse {
         let answer = Lock<HTTPResponse?>(nil)
         let now = MonotonicClock.nanoseconds
         let request = HTTPRequest(
             method: "POST", path: "/recommend", headers: HTTPHeaders([("Content-Type", type)] + headers),
             body: Array(body.utf8), receivedAt: now)
-        worker.answer(
+        (other ?? worker).answer(
             Job(
                 request: request, match: .recommend, requestID: "r1", trace: nil,
                 exchange: Exchange { response in answer.withLock { $0 = response } }, queuedAt: now))
@@ -169,5 +171,87 @@ import Threading
         #expect(try object(post("{}").body)["variant"] == nil)
         let unknown = try post(#"{"model":"other"}"#)
         #expect(unknown.status == 422)
+    }
+}
+
+// MARK: - Cursors
+
+extension ComputeWorkerTests {
+    private func ids(_ answer: JSONObject) -> [String] {
+        guard case .array(let items)? = answer["items"] else { return [] }
+        return items.compactMap {
+            if case .object(let item) = $0, case .string(let id)? = item["item_id"] { id } else { nil }
+        }
+    }
+
+    @Test(arguments: [
+        #"{"now":1}"#, #"{"user_id":"u5","now":1,"n":7}"#, #"{"user_id":"u2","diversity":0.5,"n":3}"#,
+        #"{"candidates":[{"item_id":"i3"},{"item_id":"i9"},{"item_id":"i4"}],"n":1}"#,
+    ])
+    func `cursors lead through the whole slate`(body: String) throws {
+        let first = try object(post(body).body)
+        var (answer, all) = (first, ids(first))
+        while case .string(let cursor)? = answer["next_cursor"] {
+            answer = try object(post(#"{"cursor":"\#(cursor)"}"#).body)
+            #expect(!ids(answer).isEmpty && ids(answer).count <= max(ids(first).count, 1))
+            all += ids(answer)
+            for name in ["recommendation_id", "model_version", "score_kind", "history", "degraded", "model"] {
+                #expect(answer[name] == first[name])
+            }
+            #expect(answer["dropped"] == .integer(0) && answer["short"] == .boolean(false))
+        }
+        #expect(answer["next_cursor"] == .null && Set(all).count == all.count)
+        #expect(all.count == (body.contains("candidates") ? 3 : body.contains("user_id") ? 30 : 40))
+    }
+
+    @Test func `what the user did since is left out and counted`() throws {
+        let users = UserStates()
+        let service = try RecommendService(
+            settings: service.settings, users: users, logger: SmallBundle.silentLogger)
+        let bundle = try #require(self.service.registry.assignment(.default)).bundle
+        try service.registry.publish(bundle, as: .default, share: nil, pinned: nil)
+        let worker = ComputeWorker(service: service, shadow: worker.shadow)
+        let first = try object(
+            post(
+                #"{"user_id":"n","n":10,"candidates":[\#(RecommendPipelineTests.candidates)],"exclude_seen":true}"#,
+                to: worker
+            ).body)
+        let begun = ids(first)
+        guard case .string(let cursor)? = first["next_cursor"] else { return #expect(Bool(false)) }
+        let before = try ids(object(post(#"{"cursor":"\#(cursor)"}"#, to: worker).body))
+        let consumed = [before[0], before[4], begun[0]]
+        _ = users.submit(
+            .append(consumed.map { ("n", StoredEvent(itemID: $0, time: 5, eventID: $0)) }),
+            completion: { _ in })
+        let after = try object(post(#"{"cursor":"\#(cursor)"}"#, to: worker).body)
+        #expect(Array(ids(after).prefix(8)) == before.filter { !consumed.contains($0) })
+        #expect(ids(after).count == 10 && after["dropped"] == .integer(2))
+        #expect(service.slates.counters.dropped.value == 2)
+    }
+
+    @Test func `a cursor goes with n alone`() throws {
+        guard case .string(let cursor)? = try object(post(#"{"n":5}"#).body)["next_cursor"] else {
+            return #expect(Bool(false))
+        }
+        func kind(_ more: String, _ headers: [(String, String)] = []) throws -> JSONValue? {
+            try object(post(#"{"cursor":"\#(cursor)"\#(more)}"#, headers).body)["type"]
+        }
+        let with = JSONValue.string("urn:recserver:problem:cursor-with-fields")
+        for more in [
+            #","user_id":"u1""#, #","deadline_ms":10"#, #","filter":{"all":[]}"#, #","explain":false"#,
+        ] {
+            #expect(try kind(more) == with)
+            #expect(try kind(more, [("Prefer", "handling=lenient")]) == with)
+        }
+        #expect(try kind(#","n":2,"filter":null"#) == nil)
+        #expect(try kind("", [("X-User-Id", "u1")]) == .string("urn:recserver:problem:cursor-expired"))
+        #expect(try kind(#","n":501"#) == .string("urn:recserver:problem:out-of-range"))
+        #expect(try post(#"{"cursor":"x"}"#).status == 410)
+        #expect(try post(#"{"cursor":1}"#).status == 400)
+        let lines = try post(
+            #"{"cursor":"\#(cursor)","n":2}"# + "\n" + #"{"cursor":"?"}"#, type: "application/x-ndjson"
+        )
+        .body.split(separator: 0x0A)
+        #expect(try ids(object(lines[0])).count == 2 && object(lines[1])["status"] == .integer(410))
     }
 }

@@ -25,11 +25,13 @@ struct Problem: Error, Equatable {
         case methodNotAllowed = "method-not-allowed"
         case timeout = "request-timeout"
         case conflict
+        case cursorExpired = "cursor-expired"
         case sequenceNotReached = "sequence-not-reached"
         case contentTooLarge = "content-too-large"
         case targetTooLong = "target-too-long"
         case unsupportedMediaType = "unsupported-media-type"
         case expectationFailed = "expectation-failed"
+        case cursorWithFields = "cursor-with-fields"
         case unknownTask = "unknown-task"
         case unknownFilterField = "unknown-filter-field"
         case unknownPlacement = "unknown-placement"
@@ -57,13 +59,14 @@ struct Problem: Error, Equatable {
             case .methodNotAllowed: 405
             case .timeout: 408
             case .conflict: 409
+            case .cursorExpired: 410
             case .sequenceNotReached: 412
             case .contentTooLarge: 413
             case .targetTooLong: 414
             case .unsupportedMediaType: 415
             case .expectationFailed: 417
-            case .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel, .unknownVariant,
-                .bundleRefused, .tooOld, .tooNew:
+            case .cursorWithFields, .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel,
+                .unknownVariant, .bundleRefused, .tooOld, .tooNew:
                 422
             case .rateLimited: 429
             case .headersTooLarge: 431
@@ -92,6 +95,8 @@ struct Problem: Error, Equatable {
             case .methodNotAllowed: "The method is not allowed here"
             case .timeout: "The request did not arrive in time"
             case .conflict: "The state of the server does not allow this"
+            case .cursorExpired: "The cursor's slate is not held any more"
+            case .cursorWithFields: "A cursor goes with n alone"
             case .sequenceNotReached: "What the token stands for is not seen here"
             case .contentTooLarge: "The body is too large"
             case .targetTooLong: "The request target is too long"

@@ -13,6 +13,7 @@ struct RecommendRequest {
         static let queryItems = 256
         static let exclude = 10_000
         static let page = 1...500
+        static let cursorBytes = 1...256
         static let fields = 64
         static let features = 256
         static let featureValues = 64
@@ -21,8 +22,6 @@ struct RecommendRequest {
         static let tokenBytes = 1...64
         static let time = -1e11...1e11
     }
-
-    /// The label of requests that name no model.
 
     /// One event as the caller sends it.
     struct Event {
@@ -53,6 +52,8 @@ struct RecommendRequest {
     var candidates: [RequestedCandidate]?
     var queryItems: [String] = []
     var count: Int?
+    /// Continues a slate; then only `count` is given besides.
+    var cursor: String?
     var fields: [String] = ["title"]
     var exclude: [String] = []
     var excludeSeen: ExcludeSeen?
@@ -99,11 +100,26 @@ struct RecommendRequest {
                     .init(pointer: JSONObjectReader.pointer("", $0), detail: "unknown field")
                 })
         }
+        if cursor != nil, case .object(let object) = document { try Self.checkAlone(object) }
+    }
+
+    /// Refuses what a cursor leaves no room for: the slate is what its first request made it.
+    private static func checkAlone(_ object: JSONObject) throws(Problem) {
+        let others = object.members.filter {
+            names.contains($0.name) && !["cursor", "n"].contains($0.name) && $0.value != .null
+        }
+        guard others.isEmpty else {
+            throw Problem(
+                .cursorWithFields,
+                errors: others.map {
+                    .init(pointer: JSONObjectReader.pointer("", $0.name), detail: "a cursor takes only n")
+                })
+        }
     }
 
     private static let names: Set<String> = [
         "user_id", "history", "history_offset", "session", "now", "user", "context", "candidates",
-        "query_items", "n", "fields", "exclude",
+        "query_items", "n", "cursor", "fields", "exclude",
         "exclude_seen", "filter", "placement", "weights", "diversity", "model", "variant", "deadline_ms",
         "degrade", "explain", "min_sequence",
     ]
@@ -126,6 +142,7 @@ struct RecommendRequest {
         }
         queryItems = try Self.ids(&reader, "query_items", maximum: Limits.queryItems) ?? []
         count = try reader.optionalInteger("n", in: candidates == nil ? Limits.page : 1...Limits.candidates)
+        cursor = try reader.optionalString("cursor", bytes: Limits.cursorBytes)
         fields = try Self.strings(&reader, "fields", maximum: Limits.fields) ?? fields
         exclude = try Self.ids(&reader, "exclude", maximum: Limits.exclude) ?? []
         excludeSeen = try Self.excludeSeen(&reader)

@@ -15,6 +15,18 @@ struct Recommendation {
         let score: Double
         let attributes: [(name: String, value: FeatureValue)]
         let explanation: Explanation?
+
+        /// Writes the item as an object.
+        func write(to writer: inout JSONWriter) {
+            writer.beginObject()
+            writer.key("item_id")
+            writer.value(itemID)
+            writer.key("score")
+            writer.value(score)
+            if !attributes.isEmpty { writer.attributes(attributes) }
+            if let explanation { Recommendation.write(explanation, to: &writer) }
+            writer.endObject()
+        }
     }
 
     /// How one item came to its place.
@@ -40,6 +52,21 @@ struct Recommendation {
         /// How much of it the cache had, and the events that were not computed.
         var cache = HistoryOutcome.none
         var reused = 0
+
+        /// Writes the member `history`.
+        func write(to writer: inout JSONWriter) {
+            writer.key("history")
+            writer.beginObject()
+            writer.key("events")
+            writer.value(events)
+            writer.key("unknown")
+            writer.value(unknown)
+            writer.key("cache")
+            writer.value(cache.rawValue)
+            writer.key("reused_tokens")
+            writer.value(reused)
+            writer.endObject()
+        }
     }
 
     let modelVersion: String
@@ -57,11 +84,22 @@ struct Recommendation {
     /// Ids of `query_items` that the catalogue does not have.
     let unknownQueryItems: [String]
     let trace: Trace?
+    /// What follows the items on the slate; nil when nothing does, or when slates are not held.
+    let tail: SlateTail?
+    /// By which events items are left out of it later.
+    let seen: HeldSlate.SeenRule
+    /// Attributes that every item has.
+    let fields: [String]
+    /// Items that were asked for.
+    let count: Int
 
-    /// - Parameter model: the label that answered, or the version that was asked for by name.
-    func encoded(recommendationID: String, requestID: String, model: String = BundleLabel.default.rawValue)
-        -> [UInt8]
-    {
+    /// - Parameters:
+    ///   - model: the label that answered, or the version that was asked for by name.
+    ///   - nextCursor: continues the slate.
+    func encoded(
+        recommendationID: String, requestID: String, model: String = BundleLabel.default.rawValue,
+        nextCursor: String? = nil
+    ) -> [UInt8] {
         var writer = JSONWriter(capacity: 256 + 128 * items.count)
         writer.beginObject()
         writer.key("recommendation_id")
@@ -80,15 +118,17 @@ struct Recommendation {
         writer.value(scoreKind.rawValue)
         writer.key("items")
         writer.beginArray()
-        for item in items { Self.write(item, to: &writer) }
+        for item in items { item.write(to: &writer) }
         writer.endArray()
+        writer.key("next_cursor")
+        if let nextCursor { writer.value(nextCursor) } else { writer.null() }
         writer.key("short")
         writer.value(isShort)
         writer.key("degraded")
         writer.beginArray()
         for step in degraded { writer.value(step.rawValue) }
         writer.endArray()
-        writeHistory(&writer)
+        history.write(to: &writer)
         if let unknownCandidates { Self.write(unknownCandidates, as: "unknown_candidates", to: &writer) }
         if !unknownQueryItems.isEmpty {
             Self.write(unknownQueryItems, as: "unknown_query_items", to: &writer)
@@ -103,31 +143,6 @@ struct Recommendation {
         writer.beginArray()
         for id in ids { writer.value(id) }
         writer.endArray()
-    }
-
-    private func writeHistory(_ writer: inout JSONWriter) {
-        writer.key("history")
-        writer.beginObject()
-        writer.key("events")
-        writer.value(history.events)
-        writer.key("unknown")
-        writer.value(history.unknown)
-        writer.key("cache")
-        writer.value(history.cache.rawValue)
-        writer.key("reused_tokens")
-        writer.value(history.reused)
-        writer.endObject()
-    }
-
-    private static func write(_ item: Item, to writer: inout JSONWriter) {
-        writer.beginObject()
-        writer.key("item_id")
-        writer.value(item.itemID)
-        writer.key("score")
-        writer.value(item.score)
-        if !item.attributes.isEmpty { writer.attributes(item.attributes) }
-        if let explanation = item.explanation { write(explanation, to: &writer) }
-        writer.endObject()
     }
 
     private static func write(_ explanation: Explanation, to writer: inout JSONWriter) {
@@ -209,15 +224,7 @@ struct SimilarItems {
         writer.value(ScoreKind.similarity.rawValue)
         writer.key("items")
         writer.beginArray()
-        for item in items {
-            writer.beginObject()
-            writer.key("item_id")
-            writer.value(item.itemID)
-            writer.key("score")
-            writer.value(item.score)
-            if !item.attributes.isEmpty { writer.attributes(item.attributes) }
-            writer.endObject()
-        }
+        for item in items { item.write(to: &writer) }
         writer.endArray()
         writer.key("short")
         writer.value(isShort)

@@ -23,13 +23,14 @@ final class BundleReaper: Sendable {
     private let closing = Latch(count: 1)
     private let thread: NamedThread
 
-    init(logger: Logger) throws(ThreadingError) {
+    /// - Parameter slates: which may hold on to versions.
+    init(slates: Slates, logger: Logger) throws(ThreadingError) {
         let queue = BoundedQueue<LoadedBundle>(capacity: Self.queueMaximum)
         let waiting = Lock<[Draining]>([])
         let closing = closing
         thread = try NamedThread(name: "reaper") {
             ThreadPriority.lower()
-            while let digest = Self.freeNext(queue, closing) {
+            while let digest = Self.freeNext(queue, slates, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
                 ProcessMemory.trim()
                 waiting.withLock { $0.removeAll { $0.digest == digest } }
@@ -42,10 +43,13 @@ final class BundleReaper: Sendable {
 
     /// Waits until the next version is ours alone and frees it; its digest, or nil once the reaper is closed.
     private static func freeNext(
-        _ queue: BoundedQueue<LoadedBundle>, _ closing: Latch
+        _ queue: BoundedQueue<LoadedBundle>, _ slates: Slates, _ closing: Latch
     ) -> String? {
         var bundle = queue.take()
-        guard let digest = bundle?.digest else { return nil }
+        guard let digest = bundle?.digest, let version = (bundle?.snapshot).map(ObjectIdentifier.init) else {
+            return nil
+        }
+        if let snapshot = bundle?.snapshot { slates.turn(from: snapshot) }
         while !isKnownUniquelyReferenced(&bundle) {
             if closing.wait(within: pause) { return nil }
         }
@@ -55,6 +59,7 @@ final class BundleReaper: Sendable {
         while !isKnownUniquelyReferenced(&snapshot) {
             if closing.wait(within: pause) { return nil }
         }
+        slates.forget(version)
         return digest
     }
 

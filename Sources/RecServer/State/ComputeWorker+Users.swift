@@ -18,7 +18,7 @@ extension ComputeWorker {
             job.request,
             .init(
                 headers: headers, maximum: service.settings.eventsMax,
-                now: Double(WallClock.nanoseconds) / 1e9,
+                now: states.now,
                 accepts: { itemID in catalog.map { $0.row(of: itemID) != nil } ?? true },
                 newID: { service.identifiers.next() }))
         if request.isSingle, case .refused(let problem, _, _) = request.members.first {
@@ -74,15 +74,12 @@ extension ComputeWorker {
         case .replace, .patch:
             let change = try UserRequest(job.request, isPatch: method == .patch)
             clock.end(.decode)
-            let features = try change.features(of: method == .patch ? held(id)?.features ?? [:] : [:])
             try submit(
-                .update(user: id, features: features, hasConsent: change.hasConsent), job, clock.header
+                .update(user: id, features: change.features, hasConsent: change.hasConsent), job, clock.header
             ) {
                 (result) throws(Problem) in
                 let outcome = try Self.outcome(result)
-                guard let user = outcome.user else {
-                    throw Problem(.internalError, "an update without a user")
-                }
+                guard let user = outcome.user else { throw UserRequest.tooMuch }
                 return try shown(user, job)
             }
         case .erase:
@@ -90,7 +87,7 @@ extension ComputeWorker {
                 let outcome = try Self.outcome(result)
                 service.forget(user: id)
                 guard outcome.isFound else { throw Problem(.unknownUser) }
-                service.audit("user erased", user: id, job)
+                service.audit("user deleted", user: id, job)
                 return service.emptyResponse(requestID: job.requestID)
             }
         }
@@ -106,7 +103,7 @@ extension ComputeWorker {
     func removeEvent(_ eventID: String, of user: String, _ job: Job) throws(Problem) -> HTTPResponse? {
         try submit(.removeEvent(user: user, eventID: eventID), job, "") { (result) throws(Problem) in
             guard try Self.outcome(result).isFound else { throw Problem(.unknownEvent) }
-            service.audit("event removed", user: user, job)
+            service.audit("event deleted", user: user, job)
             return service.emptyResponse(requestID: job.requestID)
         }
         return nil

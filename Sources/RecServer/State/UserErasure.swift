@@ -1,5 +1,6 @@
 import Logging
 import Ranking
+import UserState
 
 /// What is held of a user beside the store: all of it in memory.
 extension RecommendService {
@@ -7,10 +8,17 @@ extension RecommendService {
     func forget(user: String) {
         erasures.add()
         for version in registry.versions { version.histories?.remove(user: user) }
+        slates.removeAll(user: user)
+        shown.remove(user: user)
     }
 
-    /// Writes down that something of a user was deleted.
+    /// Writes down that something of a user was deleted, whatever the log's level is.
     func audit(_ what: String, user: String, _ job: Job) {
-        logger.notice("\(what)", metadata: job.metadata)
+        var audit = logger
+        audit.logLevel = .notice
+        var metadata = job.metadata
+        // Not the id, which is to be gone.
+        metadata["user"] = "\(users?.pseudonym(of: user) ?? "")"
+        audit.notice("\(what)", metadata: metadata)
     }
 }
