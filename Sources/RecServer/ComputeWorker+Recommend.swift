@@ -1,6 +1,7 @@
 import HTTP
 import Ranking
 import Threading
+import UserState
 
 /// `POST /recommend`, one request or a batch of lines, and `GET /similar`, on a compute thread.
 extension ComputeWorker {
@@ -41,9 +42,14 @@ extension ComputeWorker {
         let erasures = service.erasures.value
         let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
+        let viewer = Viewer(
+            service.shown, user: request.userID, model: choice.label?.rawValue ?? choice.bundle.modelVersion,
+            hasConsent: stored?.hasConsent ?? true, now: Double(WallClock.nanoseconds) / 1e9)
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
-            try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
+            try pipeline.recommend(
+                request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
         }
+        viewer?.note(recommendation)
         if let user = request.userID {
             // Erased meanwhile: what this request has encoded must go, too.
             if service.erasures.value != erasures { choice.bundle.histories?.remove(user: user) }

@@ -2,6 +2,7 @@ import Artifacts
 import HTTP
 import JSON
 import Threading
+import UserState
 
 /// The loop side of the HTTP edge: routes, answers what needs no computing, admits the rest to the queue.
 ///
@@ -88,6 +89,10 @@ struct LoopHandler: Sendable {
         for label in BundleLabel.allCases {
             guard let assignment = service.registry.assignment(label) else { continue }
             lines.append("[i]\(label.rawValue) \(assignment.bundle.modelVersion)")
+        }
+        // No reason to take no requests: recommending goes on without it.
+        if let users = service.users {
+            lines.append("[i]user_state \(users.counters.lastFailure == nil ? "ok" : "failing")")
         }
         if let failed = checks.first(where: { !$0.1 }) {
             throw Problem(

@@ -2,6 +2,7 @@ import Artifacts
 import HTTP
 import Ranking
 import Threading
+import UserState
 
 /// Gathers everything `/metrics` shows at one moment.
 struct MetricsReport {
@@ -20,6 +21,7 @@ struct MetricsReport {
         writeFeedback(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
+        writeState(&writer)
         writeBundles(&writer)
         writeShadow(&writer)
         writeHistories(&writer)
@@ -158,6 +160,42 @@ struct MetricsReport {
             ])
     }
 
+    private func writeState(_ writer: inout MetricsWriter) {
+        guard let counters = service.users?.counters else { return }
+        writer.gauge(
+            "recserver_state_up", "1 unless the newest write of user state failed.",
+            [("", counters.lastFailure == nil ? 1 : 0)])
+        writer.counter(
+            "recserver_state_commits", "Commits of user state.", [("", UInt64(counters.commits))])
+        writer.counter(
+            "recserver_state_changes", "Changes in these commits.", [("", UInt64(counters.changes))])
+        writer.counter(
+            "recserver_state_commit_seconds", "Time these commits took.", value: counters.commitSeconds)
+        writer.counter(
+            "recserver_state_failures", "Commits that failed, and changes that failed alone.",
+            [("", UInt64(counters.failures))])
+        writer.counter("recserver_state_users_erased", "Users erased.", [("", UInt64(counters.erased))])
+        writer.gauge(
+            "recserver_state_waiting", "Changes that wait to be written.", [("", Double(counters.waiting))])
+        writer.counter(
+            "recserver_state_reads", "Reads of users, from memory and from the file.",
+            [
+                ("source=\"memory\"", UInt64(counters.cacheHits)),
+                ("source=\"file\"", UInt64(counters.cacheMisses)),
+            ])
+        writer.gauge(
+            "recserver_state_cache_users", "Users in memory, with those of whom nothing is known.",
+            [("", Double(counters.cacheUsers))])
+        writer.gauge(
+            "recserver_state_cache_bytes", "About what they take.", [("", Double(counters.cacheBytes))])
+        writer.gauge(
+            "recserver_state_file_bytes", "Sizes of the database and of its log.",
+            [
+                ("file=\"database\"", Double(counters.databaseBytes)),
+                ("file=\"log\"", Double(counters.logBytes)),
+            ])
+    }
+
     private func writeBundles(_ writer: inout MetricsWriter) {
         let (registry, metrics) = (service.registry, service.metrics)
         let infos = BundleLabel.allCases.compactMap { label -> (labels: String, value: Double)? in
@@ -273,6 +311,13 @@ struct MetricsReport {
             Slates.Cause.allCases.map {
                 ("cause=\"\($0.rawValue)\"", slates.counters.removed[$0]?.value ?? 0)
             })
+        writer.counter(
+            "recserver_ignored_left_out", "Candidates left out because the user had ignored them.",
+            [("", service.metrics.ignoredLeftOut.value)])
+        let shown = service.shown.usage
+        writer.gauge(
+            "recserver_shown_users", "Users whose last pages are known.", [("", Double(shown.users))])
+        writer.gauge("recserver_shown_bytes", "Bytes of what users were shown.", [("", Double(shown.bytes))])
         writer.gauge("recserver_cursor_slates", "Slates held.", [("", Double(slates.count))])
         writer.gauge("recserver_cursor_bytes", "Bytes of slates held.", [("", Double(slates.byteCount))])
         writer.gauge(

@@ -37,7 +37,7 @@ struct ResolvedRequest {
     /// Attributes to return with each item.
     private(set) var fields: [String]
     /// Known events with the caller's own action names, which the model need not know.
-    private var events: [StoredHistory.SeenEvent] = []
+    private(set) var events: [StoredHistory.SeenEvent] = []
 
     /// The pinned items as candidates.
     var pinned: [Candidate] { pins.map { Candidate(row: $0.row, sources: .pinned) } }

@@ -27,10 +27,15 @@ final class Server {
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: try UserStates(configuration, seed: seeds.seed),
+            users: try UserStates(configuration, seed: seeds.seed, logger: logger),
             slates: Slates(
                 byteLimit: configuration.integer("cursor_bytes"),
                 ttlSeconds: configuration.integer("cursor_ttl_s")),
+            shown: ShownItems(
+                ignoredAfter: configuration.integer("ignored_after"),
+                ignoredSeconds: configuration.integer("ignored_ttl_s"),
+                shiftMaximum: configuration.integer("session_shift_max"),
+                sessionSeconds: configuration.integer("session_ttl_s")),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
         seeds.attach(service.registry)

@@ -8,74 +8,77 @@ struct ExactString: Hashable, Sendable {
 }
 
 /// A user as a transaction is about to leave it.
-struct Draft {
-    /// The row's key; nil for a user who has none.
-    var key: Int64?
-    /// Whether the row is in the table already.
-    var isStored: Bool
-    var sequence: Int64
-    var total: Int
-    /// Events in the table.
-    var kept: Int
-    /// Time of the newest of them.
-    var newest: Double?
-    var features: FeatureValues
-    var hasConsent: Bool
-    var isErased: Bool
-    /// Whether the row must be written.
-    var isChanged = false
-    /// All that is held, where it is known without reading it: nil once it is not.
-    var events: [StoredEvent]?
-
-    /// A user of whom nothing is held.
-    init(erasedAt sequence: Int64?) {
-        key = nil
-        isStored = false
-        self.sequence = sequence ?? 0
-        total = 0
-        kept = 0
-        newest = nil
-        features = [:]
-        hasConsent = true
-        isErased = sequence != nil
-        events = []
+///
+/// An object, so that its events are changed where they are: a copy of them for each change would cost more
+/// than all else.
+final class Draft {
+    /// What the user's row holds, and what follows from it.
+    struct State {
+        /// The row's key; nil for a user who has none.
+        var key: Int64?
+        /// Whether the row is in the table already.
+        var isStored = false
+        var sequence: Int64 = 0
+        var total = 0
+        /// Events in the table.
+        var kept = 0
+        /// Time of the newest of them.
+        var newest: Double?
+        var features: FeatureValues = [:]
+        var hasConsent = true
+        var isErased = false
+        /// Whether the row must be written.
+        var isChanged = false
     }
 
-    /// A user with a row, and all events where a cache has them.
-    init(_ row: StateReader.Row, newest: Double?, isErased: Bool, events: [StoredEvent]?) {
-        key = row.key
-        isStored = true
-        sequence = row.sequence
-        total = row.total
-        kept = row.kept
-        self.newest = newest
-        features = row.features
-        hasConsent = row.hasConsent
-        self.isErased = isErased
+    let id: String
+    var state: State
+    /// All that is held, where it is known without reading it.
+    var events: [StoredEvent]?
+
+    init(id: String, state: State, events: [StoredEvent]?) {
+        self.id = id
+        self.state = state
         self.events = events
     }
 
     /// The user as readers are to see it; nil where that is unknown.
-    func user(_ id: String) -> StoredUser? {
+    var user: StoredUser? {
         guard let events else { return nil }
         return StoredUser(
-            id: id, sequence: sequence, total: total, events: events, features: features,
-            hasConsent: hasConsent, isErased: isErased)
+            id: id, sequence: state.sequence, total: state.total, events: events, features: state.features,
+            hasConsent: state.hasConsent, isErased: state.isErased)
+    }
+
+    /// Nothing is held of the user any more.
+    func clear(erasedAt sequence: Int64) {
+        state = State(sequence: sequence, isErased: true)
+        events = []
     }
 
     /// Takes an event into time order, after those of the same time.
-    mutating func insert(_ event: StoredEvent) {
-        guard var all = events else { return }
-        events = nil
-        var place = all.count
-        while place > 0, all[place - 1].time > event.time { place -= 1 }
-        all.insert(event, at: place)
-        events = all
+    func insert(_ event: StoredEvent) {
+        state.total += 1
+        state.kept += 1
+        state.newest = max(state.newest ?? event.time, event.time)
+        guard var place = events?.count else { return }
+        while place > 0, let before = events?[place - 1], before.time > event.time { place -= 1 }
+        events?.insert(event, at: place)
     }
 
-    /// Keeps the newest `maximum` of the events at hand.
-    mutating func trim(to maximum: Int) {
-        guard let count = events?.count, count > maximum else { return }
-        events?.removeFirst(count - maximum)
+    /// Takes out the oldest event of that id.
+    func remove(_ eventID: String, newest: Double?) {
+        state.total -= 1
+        state.kept -= 1
+        state.newest = newest
+        if let place = events?.firstIndex(where: { $0.eventID.utf8.elementsEqual(eventID.utf8) }) {
+            events?.remove(at: place)
+        }
+    }
+
+    /// Keeps the newest `maximum` of the events.
+    func trim(to maximum: Int) {
+        state.kept = min(state.kept, maximum)
+        if let count = events?.count, count > maximum { events?.removeFirst(count - maximum) }
     }
 }

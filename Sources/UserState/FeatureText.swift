@@ -6,6 +6,12 @@ enum FeatureText {
     /// One object; names in order, so that equal features have equal text.
     static func encode(_ features: FeatureValues) -> String {
         var writer = JSONWriter()
+        write(features, to: &writer)
+        return String(decoding: writer.bytes, as: UTF8.self)
+    }
+
+    /// The same as a value of a larger text.
+    static func write(_ features: FeatureValues, to writer: inout JSONWriter) {
         writer.beginObject()
         for (name, value) in features.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
             writer.key(name)
@@ -20,12 +26,16 @@ enum FeatureText {
             }
         }
         writer.endObject()
-        return String(decoding: writer.bytes, as: UTF8.self)
     }
 
     /// What `encode` wrote; nil for anything else.
     static func decode(_ text: String) -> FeatureValues? {
         guard case .object(let object)? = try? JSONParser.parse(Array(text.utf8)) else { return nil }
+        return features(object)
+    }
+
+    /// The same of an object; nil where a value is none of a feature.
+    static func features(_ object: JSONObject) -> FeatureValues? {
         var features: FeatureValues = [:]
         for member in object.members {
             guard let value = value(member.value) else { return nil }

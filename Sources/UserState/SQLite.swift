@@ -25,7 +25,7 @@ struct SQLiteError: Error, Equatable {
 final class SQLiteConnection {
     enum Access { case readWrite, readOnly }
 
-    private let handle: OpaquePointer
+    fileprivate let handle: OpaquePointer
     private var prepared: [String: SQLiteStatement] = [:]
 
     /// Opens, and with `.readWrite` makes, the database at `path`.
@@ -84,7 +84,10 @@ final class SQLiteConnection {
     }
 
     /// Runs one statement to its end.
-    func run(_ sql: String, _ values: SQLiteValue...) throws(SQLiteError) {
+    func run(_ sql: String, _ values: SQLiteValue...) throws(SQLiteError) { try run(sql, values) }
+
+    /// Runs one statement to its end.
+    func run(_ sql: String, _ values: [SQLiteValue]) throws(SQLiteError) {
         let statement = try statement(sql)
         try statement.bind(values)
         defer { statement.reset() }
@@ -111,7 +114,7 @@ final class SQLiteConnection {
         return frames == moved
     }
 
-    private func error(_ status: Int32) -> SQLiteError {
+    fileprivate func error(_ status: Int32) -> SQLiteError {
         SQLiteError(code: status, message: unsafe String(cString: sqlite3_errmsg(handle)))
     }
 }
@@ -214,5 +217,76 @@ final class SQLiteStatement {
 
     private func error(_ status: Int32) -> SQLiteError {
         SQLiteError(code: status, message: unsafe String(cString: sqlite3_errmsg(connection)))
+    }
+}
+
+/// A copy of a whole database in the making; both connections stay on this thread.
+///
+/// A read transaction on the source makes it a copy of one moment, whatever is written meanwhile.
+@safe
+final class SQLiteBackup {
+    private let handle: OpaquePointer
+    private let source: SQLiteConnection
+    private let target: SQLiteConnection
+
+    init(of source: SQLiteConnection, to target: SQLiteConnection) throws(SQLiteError) {
+        guard let handle = unsafe sqlite3_backup_init(target.handle, "main", source.handle, "main") else {
+            throw target.error(unsafe sqlite3_extended_errcode(target.handle))
+        }
+        unsafe self.handle = handle
+        self.source = source
+        self.target = target
+    }
+
+    // SAFETY: the connections are kept open as long as the copy is not finished.
+    deinit { unsafe sqlite3_backup_finish(handle) }
+
+    // SAFETY: for all calls below, the handle lives as long as self.
+
+    /// Pages to copy in all, once one was copied.
+    var pageCount: Int { Int(unsafe sqlite3_backup_pagecount(handle)) }
+    /// Pages that are left.
+    var remaining: Int { Int(unsafe sqlite3_backup_remaining(handle)) }
+
+    /// Copies some pages; false when it was the last ones, and the copy is durable.
+    func step(pages: Int32) throws(SQLiteError) -> Bool {
+        switch unsafe sqlite3_backup_step(handle, pages) {
+        case SQLITE_OK: return true
+        case SQLITE_DONE: return false
+        case let status:
+            throw SQLiteError(code: status, message: unsafe String(cString: sqlite3_errstr(status)))
+        }
+    }
+}
+
+/// What is called now and then while statements run.
+private final class Ticker {
+    let tick: () -> Void
+    init(_ tick: @escaping () -> Void) { self.tick = tick }
+}
+
+extension SQLiteConnection {
+    /// Lets the calling thread rest.
+    static func pause(milliseconds: Int32) { _ = sqlite3_sleep(milliseconds) }
+
+    /// Runs statements that take long, and calls `tick` every `steps` steps of SQLite's machine.
+    func execute(_ sql: String, every steps: Int32, _ tick: () -> Void) throws(SQLiteError) {
+        let status = withoutActuallyEscaping(tick) { tick in
+            let ticker = Ticker(tick)
+            // SAFETY: the ticker lives to the end of this call, and so does the handler.
+            return withExtendedLifetime(ticker) {
+                unsafe sqlite3_progress_handler(
+                    handle, steps,
+                    { context in
+                        if let context = unsafe context {
+                            unsafe Unmanaged<Ticker>.fromOpaque(context).takeUnretainedValue().tick()
+                        }
+                        return 0
+                    }, Unmanaged.passUnretained(ticker).toOpaque())
+                defer { unsafe sqlite3_progress_handler(handle, 0, nil, nil) }
+                return unsafe sqlite3_exec(handle, sql, nil, nil, nil)
+            }
+        }
+        guard status == SQLITE_OK else { throw error(status) }
     }
 }

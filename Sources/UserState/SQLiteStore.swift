@@ -144,6 +144,23 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
+    /// Runs `body` in a transaction of its own and makes what it did durable. One thread at a time, as for
+    /// all that writes.
+    func restoring<Result: Sendable>(
+        _ body: (StateTransaction) throws(SQLiteError) -> Result
+    ) throws(UserStateError) -> Result {
+        try write { (connection) throws(SQLiteError) in
+            let transaction = try StateTransaction(
+                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil },
+                seed: { _ in nil })
+            let result = try body(transaction)
+            _ = try transaction.commit()
+            let number = transaction.clock
+            committed.withLock { $0 = number }
+            return result
+        }
+    }
+
     public func pseudonym(of user: String) -> String {
         hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }

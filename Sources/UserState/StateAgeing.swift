@@ -12,18 +12,33 @@ final class StateAgeing {
     func step(
         _ connection: SQLiteConnection, limits: UserStateLimits, now: Double
     ) throws(SQLiteError) -> Bool {
-        try connection.execute("BEGIN IMMEDIATE")
-        // Numbers follow arrival. A time that has yet to come is of a clock that was wrong.
+        // A transaction that changes nothing writes nothing.
+        try connection.run("BEGIN IMMEDIATE")
+        let isFull = try dropIDs(connection, since: now - limits.eventIDs, until: now + limits.eventIDs)
+        if let retention = limits.retention { try dropEvents(connection, before: now - retention) }
+        try connection.run("COMMIT")
+        return isFull
+    }
+
+    /// Drops the first ids if their time is over, or, by a clock that was wrong, far ahead.
+    private func dropIDs(
+        _ connection: SQLiteConnection, since: Double, until: Double
+    ) throws(SQLiteError) -> Bool {
+        // Numbers follow arrival: while the first is not due, hardly any other is.
+        let isDue =
+            try connection.integer(
+                """
+                SELECT 1 FROM (SELECT received FROM seen ORDER BY number LIMIT 1)
+                WHERE received NOT BETWEEN ? AND ?
+                """, .real(since), .real(until)) != nil
+        guard isDue else { return false }
         try connection.run(
             """
             DELETE FROM seen WHERE number IN (SELECT number FROM seen ORDER BY number LIMIT ?)
                 AND received NOT BETWEEN ? AND ?
             """,
-            .integer(Int64(Self.idsMaximum)), .real(now - limits.eventIDs), .real(now + limits.eventIDs))
-        let isFull = connection.changes == Self.idsMaximum
-        if let retention = limits.retention { try dropEvents(connection, before: now - retention) }
-        try connection.execute("COMMIT")
-        return isFull
+            .integer(Int64(Self.idsMaximum)), .real(since), .real(until))
+        return connection.changes == Self.idsMaximum
     }
 
     private func dropEvents(_ connection: SQLiteConnection, before time: Double) throws(SQLiteError) {

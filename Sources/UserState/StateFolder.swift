@@ -5,13 +5,19 @@ internal import Glibc
 final class StateFolder: Sendable {
     /// The database file; SQLite keeps its log beside it.
     let database: String
+    /// The folder itself.
+    let path: String
     private let descriptor: Int32
 
     /// Makes the folder at `path` where it is missing and locks it as long as the object lives.
     /// - Throws: `.unusable` also when another process has it.
     init(_ path: String) throws(UserStateError) {
         // Only the owner may read what users did.
-        if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw Self.unusable(path) }
+        if unsafe mkdir(path, 0o700) == 0 {
+            _ = Self.sync(path + "/..")
+        } else if errno != EEXIST {
+            throw Self.unusable(path)
+        }
         let descriptor = unsafe open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw Self.unusable(path) }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
@@ -21,6 +27,7 @@ final class StateFolder: Sendable {
             throw isTaken ? .unusable(path: path, reason: "another process has it open") : error
         }
         self.descriptor = descriptor
+        self.path = path
         database = path + "/state.db"
     }
 
@@ -32,12 +39,66 @@ final class StateFolder: Sendable {
         (Self.byteCount(database), Self.byteCount(database + "-wal"))
     }
 
+    /// Makes a file, or the names in a folder, durable; false where the file system does not.
+    private static func sync(_ path: String) -> Bool {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        return fsync(descriptor) == 0
+    }
+
     private static func byteCount(_ path: String) -> Int {
         var status = stat()
         return unsafe stat(path, &status) == 0 ? Int(status.st_size) : 0
     }
 
-    private static func unusable(_ path: String) -> UserStateError {
+    fileprivate static func unusable(_ path: String) -> UserStateError {
         .unusable(path: path, reason: unsafe String(cString: strerror(errno)))
+    }
+}
+
+// MARK: - Folders in the making
+
+extension StateFolder {
+    /// What SQLite keeps beside a database file; without content once it is closed.
+    private static let companions = ["-wal", "-shm", "-journal"]
+
+    /// Makes an empty folder beside the one that is to be.
+    /// - Throws: `.unusable` also when there is something at `target`.
+    static func makePartial(of target: String) throws(UserStateError) -> String {
+        var status = stat()
+        guard unsafe lstat(target, &status) != 0 else {
+            throw .unusable(path: target, reason: "is there already")
+        }
+        let partial = target + ".partial"
+        // One may be left by a process that was killed.
+        remove(partial: partial)
+        guard unsafe mkdir(partial, 0o700) == 0 else { throw unusable(partial) }
+        return partial
+    }
+
+    /// Makes what is in the folder durable and gives it its name.
+    static func finish(partial: String, as target: String) throws(UserStateError) {
+        for companion in companions { _ = unsafe unlink(partial + "/state.db" + companion) }
+        for path in [partial + "/state.db", partial] {
+            guard sync(path) else { throw unusable(path) }
+        }
+        guard unsafe rename(partial, target) == 0 else { throw unusable(target) }
+        let parent = target.lastIndex(of: "/").map { $0 == target.startIndex ? "/" : String(target[..<$0]) }
+        guard sync(parent ?? ".") else { throw unusable(target) }
+    }
+
+    /// Takes a folder in the making away again.
+    static func remove(partial: String) {
+        for companion in [""] + companions { _ = unsafe unlink(partial + "/state.db" + companion) }
+        _ = unsafe rmdir(partial)
+    }
+
+    /// Bytes that may still be written where `path` is; nil when that is unknown.
+    static func freeBytes(at path: String) -> Int? {
+        var status = statvfs()
+        guard unsafe statvfs(path, &status) == 0 else { return nil }
+        let (bytes, overflow) = status.f_bavail.multipliedReportingOverflow(by: status.f_frsize)
+        return overflow ? nil : Int(clamping: bytes)
     }
 }

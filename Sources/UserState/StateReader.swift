@@ -12,8 +12,8 @@ struct StateReader {
 
     /// What is held of a user, events of all ages; nil for one of whom nothing is known.
     func user(_ id: String) throws(SQLiteError) -> StoredUser? {
-        try connection.execute("BEGIN")
-        defer { try? connection.execute("COMMIT") }
+        try connection.run("BEGIN")
+        defer { try? connection.run("COMMIT") }
         return try found(id)
     }
 
@@ -29,10 +29,11 @@ struct StateReader {
 
     /// At most `limit` users whose keys are above `key`, and the last one's; nil when there are no more.
     func users(after key: Int64, limit: Int) throws(SQLiteError) -> (users: [StoredUser], end: Int64?) {
-        try connection.execute("BEGIN")
-        defer { try? connection.execute("COMMIT") }
+        try connection.run("BEGIN")
+        defer { try? connection.run("COMMIT") }
         var ids: [(key: Int64, id: String)] = []
-        let statement = try connection.statement("SELECT key, id FROM user WHERE key > ? ORDER BY key LIMIT ?")
+        let statement = try connection.statement(
+            "SELECT key, id FROM user WHERE key > ? ORDER BY key LIMIT ?")
         try statement.bind([.integer(key), .integer(Int64(limit))])
         defer { statement.reset() }
         while try statement.step() { ids.append((statement.integer(0), statement.text(1) ?? "")) }
@@ -77,6 +78,15 @@ struct StateReader {
         try statement.bind([.integer(key)])
         defer { statement.reset() }
         return try statement.step() ? statement.real(0) : nil
+    }
+
+    /// Where the oldest event with that id stands; nil without one.
+    func place(of eventID: String, _ key: Int64) throws(SQLiteError) -> (time: Double, number: Int64)? {
+        let statement = try connection.statement(
+            "SELECT time, number FROM event WHERE user = ? AND event_id = ? ORDER BY time, number LIMIT 1")
+        try statement.bind([.integer(key), .text(eventID)])
+        defer { statement.reset() }
+        return try statement.step() ? (statement.real(0), statement.integer(1)) : nil
     }
 
     /// All kept events, oldest first.

@@ -4,19 +4,19 @@ internal import RecCore
 ///
 /// The rows of the users touched are written at its end, once a user.
 final class StateTransaction {
-    private let connection: SQLiteConnection
-    private let reader: StateReader
-    private let hash: KeyedHash
-    private let limits: UserStateLimits
-    private let now: Double
+    let connection: SQLiteConnection
+    let reader: StateReader
+    let hash: KeyedHash
+    let limits: UserStateLimits
+    let now: Double
     private let known: (String) -> StoredUser?
     private let seed: (String) -> UserSeed?
-    private var drafts: [ExactString: (id: String, draft: Draft)] = [:]
-    /// Drafts as they were before the change under way.
-    private var undo: [(key: ExactString, was: (id: String, draft: Draft)?)] = []
+    private var drafts: [ExactString: Draft] = [:]
+    /// Users touched by the change under way, as they were before it; nil for those it was the first to touch.
+    private var undo: [ExactString: Draft.State?] = [:]
     private var nextKey: Int64
     /// Counts every change of every user, over all commits.
-    private(set) var clock: Int64
+    var clock: Int64
     /// The count before this transaction.
     let start: Int64
 
@@ -34,7 +34,7 @@ final class StateTransaction {
         self.known = known
         self.seed = seed
         reader = StateReader(connection, hash: hash)
-        try connection.execute("BEGIN IMMEDIATE")
+        try connection.run("BEGIN IMMEDIATE")
         start = try StateSchema.commit(connection)
         clock = start
         nextKey = (try connection.integer("SELECT max(key) FROM user") ?? 0) + 1
@@ -43,7 +43,7 @@ final class StateTransaction {
     /// Applies one change; what it did is taken back where it fails by its own fault.
     func apply(_ change: UserChange) throws(SQLiteError) -> Result<ChangeOutcome, UserStateError> {
         try connection.run("SAVEPOINT change")
-        undo = []
+        undo.removeAll(keepingCapacity: true)
         let before = (clock, nextKey)
         do throws(SQLiteError) {
             let outcome = try outcome(of: change)
@@ -54,7 +54,14 @@ final class StateTransaction {
             guard error.isOfStatement, connection.isInTransaction else { throw error }
             try connection.run("ROLLBACK TO change")
             try connection.run("RELEASE change")
-            for (key, was) in undo.reversed() { drafts[key] = was }
+            for (exact, was) in undo {
+                guard let was, let draft = drafts[exact] else {
+                    drafts[exact] = nil
+                    continue
+                }
+                draft.state = was
+                draft.events = nil
+            }
             (clock, nextKey) = before
             return .failure(.unavailable(error.reason))
         }
@@ -64,186 +71,80 @@ final class StateTransaction {
     /// - Returns: the users changed, as readers are to see them; nil where that must be read.
     func commit() throws(SQLiteError) -> [(id: String, user: StoredUser?)] {
         var changed: [(id: String, user: StoredUser?)] = []
-        for (id, draft) in drafts.values where draft.isChanged {
-            var draft = draft
-            try trim(&draft)
-            try write(id, draft)
-            changed.append((id, draft.user(id)))
+        for draft in drafts.values where draft.state.isChanged {
+            try trim(draft)
+            try write(draft)
+            changed.append((draft.id, draft.user))
         }
         if clock > start {
             try connection.run("UPDATE meta SET value = ? WHERE name = 'commit'", .integer(clock))
         }
-        try connection.execute("COMMIT")
+        try connection.run("COMMIT")
         return changed
     }
 
-    private func outcome(of change: UserChange) throws(SQLiteError) -> ChangeOutcome {
-        var outcome = ChangeOutcome()
-        switch change {
-        case .append(let events):
-            outcome.events.reserveCapacity(events.count)
-            for (id, event) in events { outcome.events.append(try append(event, to: id)) }
-        case .update(let id, let features, let hasConsent):
-            outcome.user = try update(id, features, hasConsent)
-        case .removeEvent(let id, let eventID):
-            outcome.isFound = try remove(eventID, of: id)
-        case .erase(let id):
-            outcome.isFound = try erase(id)
-        }
-        return outcome
-    }
+    // MARK: Users
 
-    // MARK: Changes
-
-    private func append(_ event: StoredEvent, to id: String) throws(SQLiteError) -> EventOutcome {
-        var draft = try draft(id)
-        guard draft.hasConsent else { return .refused(.noConsent) }
-        let eventHash = hash.hash(event.eventID)
-        if let key = draft.key, try isSeen(eventHash, of: key) {
-            return .duplicate(sequence: draft.sequence)
-        }
-        let start = draft.key == nil ? seedOf(id, draft) : nil
-        // A wrong clock must not shut out what comes after it: nothing is newer than now.
-        let newest = (draft.newest ?? start?.events.last?.time).map { min($0, now) }
-        if let newest, event.time < newest - limits.lateness { return .refused(.tooOld) }
-        if let retention = limits.retention, event.time < now - retention { return .refused(.tooOld) }
-        if draft.key == nil { try create(&draft, with: start) }
-        guard let key = draft.key else { return .refused(.tooOld) }
-        clock += 1
-        try insert(event, of: key)
-        try connection.run(
-            "INSERT OR REPLACE INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
-            .integer(clock), .integer(key), .blob(eventHash), .real(now))
-        draft.total += 1
-        draft.kept += 1
-        draft.newest = max(draft.newest ?? event.time, event.time)
-        draft.insert(event)
-        change(&draft, id)
-        return .stored(sequence: clock)
-    }
-
-    private func update(
-        _ id: String, _ featureChange: FeatureChange?, _ hasConsent: Bool?
-    ) throws(SQLiteError) -> StoredUser? {
-        var draft = try draft(id)
-        var features = draft.features
-        if let featureChange {
-            guard let changed = featureChange.applied(to: features) else { return nil }
-            features = changed
-        }
-        if draft.key == nil { try create(&draft, with: seedOf(id, draft)) }
-        clock += 1
-        draft.features = features
-        if let hasConsent { draft.hasConsent = hasConsent }
-        if draft.events == nil, let key = draft.key { draft.events = try reader.events(key) }
-        change(&draft, id)
-        return draft.user(id)
-    }
-
-    private func remove(_ eventID: String, of id: String) throws(SQLiteError) -> Bool {
-        var draft = try draft(id)
-        guard let key = draft.key else { return false }
-        let statement = try connection.statement(
-            "SELECT time, number FROM event WHERE user = ? AND event_id = ? ORDER BY time, number LIMIT 1")
-        try statement.bind([.integer(key), .text(eventID)])
-        defer { statement.reset() }
-        guard try statement.step() else { return false }
-        let (time, number) = (statement.real(0), statement.integer(1))
-        statement.reset()
-        try connection.run(
-            "DELETE FROM event WHERE user = ? AND time = ? AND number = ?",
-            .integer(key), .real(time), .integer(number))
-        clock += 1
-        draft.total -= 1
-        draft.kept -= 1
-        draft.newest = try reader.newest(key)
-        if let place = draft.events?.firstIndex(where: { $0.eventID.utf8.elementsEqual(eventID.utf8) }) {
-            draft.events?.remove(at: place)
-        }
-        change(&draft, id)
-        return true
-    }
-
-    private func erase(_ id: String) throws(SQLiteError) -> Bool {
-        let draft = try draft(id)
-        let isFound = draft.key != nil || seedOf(id, draft) != nil
-        if let key = draft.key {
-            for table in ["event", "seen"] {
-                try connection.run("DELETE FROM \(table) WHERE user = ?", .integer(key))
-            }
-            try connection.run("DELETE FROM user WHERE key = ?", .integer(key))
-        }
-        clock += 1
-        try connection.run(
-            "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)",
-            .blob(hash.hash(id)), .integer(clock))
-        var blank = Draft(erasedAt: clock)
-        change(&blank, id)
-        return isFound
-    }
-
-    // MARK: Parts of them
-
-    private func draft(_ id: String) throws(SQLiteError) -> Draft {
+    /// The user as the changes so far leave it.
+    func draft(_ id: String) throws(SQLiteError) -> Draft {
         let exact = ExactString(id)
-        if let found = drafts[exact] { return found.draft }
-        let erased = try reader.erasure(id)
-        var draft = Draft(erasedAt: erased)
-        if var row = try reader.row(id) {
-            let cached = known(id)
-            var events = cached?.sequence == row.sequence ? cached?.events : nil
-            var dropped = 0
-            if let retention = limits.retention {
-                dropped = try StateAgeing.dropEvents(of: row.key, before: now - retention, connection)
-                events?.drop(before: now - retention)
-            }
-            row.kept -= dropped
-            draft = Draft(
-                row, newest: try reader.newest(row.key), isErased: erased != nil, events: events)
-            draft.isChanged = dropped > 0
+        if let found = drafts[exact] {
+            if undo[exact] == nil { undo[exact] = .some(found.state) }
+            return found
         }
-        undo.append((exact, nil))
-        drafts[exact] = (id, draft)
+        let erased = try reader.erasure(id)
+        let draft = Draft(
+            id: id, state: Draft.State(sequence: erased ?? 0, isErased: erased != nil), events: [])
+        if let row = try reader.row(id) { try load(row, into: draft) }
+        undo[exact] = .some(nil)
+        drafts[exact] = draft
         return draft
     }
 
-    private func change(_ draft: inout Draft, _ id: String) {
-        let exact = ExactString(id)
-        undo.append((exact, drafts[exact]))
-        draft.sequence = clock
-        draft.isChanged = true
-        drafts[exact] = (id, draft)
+    private func load(_ row: StateReader.Row, into draft: Draft) throws(SQLiteError) {
+        let cached = known(draft.id)
+        draft.events = cached?.sequence == row.sequence ? cached?.events : nil
+        var dropped = 0
+        if let retention = limits.retention {
+            dropped = try StateAgeing.dropEvents(of: row.key, before: now - retention, connection)
+            draft.events?.drop(before: now - retention)
+        }
+        draft.state = Draft.State(
+            key: row.key, isStored: true, sequence: row.sequence, total: row.total, kept: row.kept - dropped,
+            newest: try reader.newest(row.key), features: row.features, hasConsent: row.hasConsent,
+            isErased: draft.state.isErased, isChanged: dropped > 0)
     }
 
-    private func seedOf(_ id: String, _ draft: Draft) -> UserSeed? {
-        guard !draft.isErased, var seed = seed(id) else { return nil }
+    /// Counts a change of the user.
+    func change(_ draft: Draft) {
+        draft.state.sequence = clock
+        draft.state.isChanged = true
+    }
+
+    /// What else is known of a user who has no row; nothing of one who was erased.
+    func seed(of draft: Draft) -> UserSeed? {
+        guard draft.state.key == nil, !draft.state.isErased, var seed = seed(draft.id) else { return nil }
         seed.events.sort { $0.time < $1.time }
         return seed
     }
 
-    private func create(_ draft: inout Draft, with seed: UserSeed?) throws(SQLiteError) {
+    /// The user's key; a user without one gets it, and the seed for a start.
+    func key(of draft: Draft, startingWith seed: UserSeed?) throws(SQLiteError) -> Int64 {
+        if let key = draft.state.key { return key }
         let key = nextKey
         nextKey += 1
-        draft.key = key
-        draft.total = seed?.offset ?? 0
+        draft.state.key = key
+        draft.state.total = seed?.offset ?? 0
         for event in seed?.events ?? [] {
             clock += 1
             try insert(event, of: key)
-            draft.total += 1
-            draft.kept += 1
-            draft.newest = event.time
             draft.insert(event)
         }
+        return key
     }
 
-    private func isSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Bool {
-        let number = try connection.integer(
-            "SELECT number FROM seen WHERE user = ? AND hash = ? AND received >= ?",
-            .integer(key), .blob(eventHash), .real(now - limits.eventIDs))
-        return number != nil
-    }
-
-    private func insert(_ event: StoredEvent, of key: Int64) throws(SQLiteError) {
+    /// A new row for an event, with the number that the clock shows.
+    func insert(_ event: StoredEvent, of key: Int64) throws(SQLiteError) {
         try connection.run(
             """
             INSERT INTO event(user, time, number, item, action, event_id, value, recommendation_id, position)
@@ -256,31 +157,28 @@ final class StateTransaction {
             event.position.map { .integer(Int64($0)) } ?? .null)
     }
 
-    private func trim(_ draft: inout Draft) throws(SQLiteError) {
-        guard let key = draft.key, draft.kept > limits.historyMaximum else { return }
+    private func trim(_ draft: Draft) throws(SQLiteError) {
+        guard let key = draft.state.key, draft.state.kept > limits.historyMaximum else { return }
         try connection.run(
             """
             DELETE FROM event WHERE user = ?1 AND (time, number) IN
                 (SELECT time, number FROM event WHERE user = ?1 ORDER BY time, number LIMIT ?2)
             """,
-            .integer(key), .integer(Int64(draft.kept - limits.historyMaximum)))
-        draft.kept = limits.historyMaximum
+            .integer(key), .integer(Int64(draft.state.kept - limits.historyMaximum)))
         draft.trim(to: limits.historyMaximum)
     }
 
-    private func write(_ id: String, _ draft: Draft) throws(SQLiteError) {
-        guard let key = draft.key else { return }
+    private func write(_ draft: Draft) throws(SQLiteError) {
+        let state = draft.state
+        guard let key = state.key else { return }
         let values: [SQLiteValue] = [
-            .integer(draft.sequence), .integer(Int64(draft.total)), .integer(Int64(draft.kept)),
-            .integer(draft.hasConsent ? 1 : 0), .text(FeatureText.encode(draft.features)), .integer(key),
+            .integer(state.sequence), .integer(Int64(state.total)), .integer(Int64(state.kept)),
+            .integer(state.hasConsent ? 1 : 0), .text(FeatureText.encode(state.features)), .integer(key),
         ]
         let sql =
-            draft.isStored
+            state.isStored
             ? "UPDATE user SET sequence = ?, total = ?, kept = ?, consent = ?, features = ? WHERE key = ?"
             : "INSERT INTO user(sequence, total, kept, consent, features, key, id) VALUES(?, ?, ?, ?, ?, ?, ?)"
-        let statement = try connection.statement(sql)
-        try statement.bind(draft.isStored ? values : values + [.text(id)])
-        defer { statement.reset() }
-        _ = try statement.step()
+        try connection.run(sql, state.isStored ? values : values + [.text(draft.id)])
     }
 }

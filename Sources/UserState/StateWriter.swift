@@ -22,6 +22,7 @@ final class StateWriter: Sendable {
     private let cache: StateCache
     private let queue: BoundedQueue<Waiting>
     private let seed: UserStates.Seed
+    private let report: UserStates.Report
     private let committed: Lock<Int64>
     private let counts = Lock(UserStateCounters())
     private let thread = Lock<NamedThread?>(nil)
@@ -36,11 +37,13 @@ final class StateWriter: Sendable {
     private static let longNanoseconds: UInt64 = 1_000_000_000
 
     init(
-        store: any UserStateStore, cache: StateCache, queueDepth: Int, seed: @escaping UserStates.Seed
+        store: any UserStateStore, cache: StateCache, queueDepth: Int, seed: @escaping UserStates.Seed,
+        report: @escaping UserStates.Report
     ) throws(UserStateError) {
         self.store = store
         self.cache = cache
         self.seed = seed
+        self.report = report
         queue = BoundedQueue(capacity: max(queueDepth, 1))
         committed = Lock(store.commit)
         do {
@@ -117,10 +120,7 @@ final class StateWriter: Sendable {
         do {
             applied = try store.apply(batch.map(\.change), known: { cache.peek($0) }, seed: seed)
         } catch {
-            counts.withLock {
-                $0.failures += 1
-                $0.lastFailure = error.description
-            }
+            countFailure(error)
             for waiting in batch { waiting.completion(.failure(error)) }
             return []
         }
@@ -147,9 +147,18 @@ final class StateWriter: Sendable {
         return erased
     }
 
+    private func countFailure(_ error: UserStateError) {
+        let isFirst = counts.withLock { counts in
+            defer { counts.lastFailure = error.description }
+            counts.failures += 1
+            return counts.lastFailure == nil
+        }
+        if isFirst { report(error) }
+    }
+
     private func count(_ batch: [Waiting], _ applied: AppliedChanges, seconds: Double) {
-        counts.withLock { counts in
-            counts.lastFailure = nil
+        let hasHealed = counts.withLock { counts in
+            defer { counts.lastFailure = nil }
             counts.commits += 1
             counts.changes += batch.count
             counts.commitSeconds += seconds
@@ -159,7 +168,9 @@ final class StateWriter: Sendable {
                 case .failure: counts.failures += 1
                 }
             }
+            return counts.lastFailure != nil
         }
+        if hasHealed { report(nil) }
     }
 
     /// Leaves no byte of who is erased.
@@ -168,10 +179,7 @@ final class StateWriter: Sendable {
         do {
             if try store.forget() { return .success(()) }
         } catch {
-            counts.withLock {
-                $0.failures += 1
-                $0.lastFailure = error.description
-            }
+            countFailure(error)
             return .failure(error)
         }
         guard MonotonicClock.nanoseconds - since > Self.forgetNanoseconds else { return nil }

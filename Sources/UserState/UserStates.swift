@@ -9,6 +9,8 @@ public final class UserStates: Sendable {
     public typealias Completion = @Sendable (Result<ChangeOutcome, UserStateError>) -> Void
     /// What else is known of a user who is kept for the first time; on the writer's thread.
     public typealias Seed = @Sendable (_ user: String) -> UserSeed?
+    /// Called on the writer's thread when commits begin to fail, and with nil when they succeed again.
+    public typealias Report = @Sendable (UserStateError?) -> Void
 
     private let store: any UserStateStore
     private let cache: StateCache
@@ -20,22 +22,23 @@ public final class UserStates: Sendable {
     ///   - queueDepth: changes that may wait.
     public init(
         store: any UserStateStore, cacheBytes: Int = 268_435_456, queueDepth: Int = 1024,
-        seed: @escaping Seed = { _ in nil }
+        seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
     ) throws(UserStateError) {
         self.store = store
         cache = StateCache(byteCount: cacheBytes)
-        writer = try StateWriter(store: store, cache: cache, queueDepth: queueDepth, seed: seed)
+        writer = try StateWriter(
+            store: store, cache: cache, queueDepth: queueDepth, seed: seed, report: report)
     }
 
     /// State kept in a folder by SQLite.
     /// - Throws: `.unusable` when the folder cannot be used, or another process has it.
     public convenience init(
         directory: String, limits: UserStateLimits = UserStateLimits(), cacheBytes: Int = 268_435_456,
-        queueDepth: Int = 1024, seed: @escaping Seed = { _ in nil }
+        queueDepth: Int = 1024, seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
     ) throws(UserStateError) {
         try self.init(
             store: try SQLiteStore(directory: directory, limits: limits), cacheBytes: cacheBytes,
-            queueDepth: queueDepth, seed: seed)
+            queueDepth: queueDepth, seed: seed, report: report)
     }
 
     /// What is held of a user: what every acknowledged change left.

@@ -56,13 +56,18 @@ class Daemon:
     """A running daemon; stopped by its process id."""
 
     def __init__(
-        self, *flags: str, bundle: Path = DEMO, wait: bool = True, environment: dict[str, str] | None = None
+        self,
+        *flags: str,
+        bundle: Path = DEMO,
+        wait: bool = True,
+        environment: dict[str, str] | None = None,
+        under: tuple[str, ...] = (),
     ) -> None:
         index = SCRATCH / "indexes"
         index.mkdir(exist_ok=True)
         self.log = tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".log", delete=False)
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--bundle", str(bundle), "--port", "0", "--index-cache", str(index), *flags],
+            [*under, BINARY, "serve", "--bundle", str(bundle), "--port", "0", "--index-cache", str(index), *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -26,8 +26,8 @@ class Conformance(harness.Case):
                     self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                     self.assertIn("40 goldens", done.stdout)
 
-    def test_imported_weights_and_the_evaluation_script(self) -> None:
-        for module in ["tests.test_import_torch", "tests.test_evaluate_http"]:
+    def test_imported_weights_the_evaluation_script_and_the_join_of_feedback(self) -> None:
+        for module in ["tests.test_import_torch", "tests.test_evaluate_http", "tests.test_feedback"]:
             with self.subTest(module):
                 done = subprocess.run(
                     [sys.executable, "-m", "unittest", module], cwd=TRAINING, capture_output=True, text=True

@@ -53,7 +53,8 @@ import Threading
         }
         for user in stride(from: 0, to: count, by: 9) {
             for id in ids[user] ?? [] where try users.user(id) != nil {
-                _ = try users.make(.update(user: id, features: ["a": .string("<f\(user)>")], hasConsent: nil))
+                _ = try users.make(
+                    .update(user: id, features: .replace(["a": .string("<f\(user)>")]), hasConsent: nil))
             }
         }
         #expect(try found(marks(0), in: folder).count > 10)

@@ -33,6 +33,12 @@ import Threading
         var now: Double { inner.now }
         var byteCounts: (database: Int, log: Int) { inner.byteCounts }
         var commit: Int64 { inner.commit }
+        func pseudonym(of user: String) -> String { inner.pseudonym(of: user) }
+        func users(
+            after place: Int64?, limit: Int
+        ) throws(UserStateError) -> (users: [StoredUser], end: Int64?) {
+            try inner.users(after: place, limit: limit)
+        }
         var epoch: UInt64 { inner.epoch }
     }
 

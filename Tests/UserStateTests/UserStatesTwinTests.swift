@@ -58,7 +58,8 @@ import Threading
                 random.next() % 2 == 0
                 ? nil : ["n": .number(Double(random.next() % 9)), "s": .strings(["x"])]
             let consent = [nil, true, true, false].randomElement(using: &random) ?? nil
-            let outcome = try users.make(.update(user: user, features: features, hasConsent: consent))
+            let outcome = try users.make(
+                .update(user: user, features: features.map { .replace($0) }, hasConsent: consent))
             twin.update(user, features, consent, now: now)
             twin.commit()
             sequences[ExactString(user)] = outcome.user?.sequence

@@ -1,4 +1,4 @@
-"""Command line: demo, ml-100k, ml-1m, conformance, delta."""
+"""Command line: demo, ml-100k, ml-1m, conformance, delta, feedback."""
 
 import argparse
 from pathlib import Path
@@ -35,7 +35,17 @@ def parser() -> argparse.ArgumentParser:
         "--bases", type=Path, nargs="*", default=[], help="where the bases of these two are, if they are deltas"
     )
     delta.add_argument("--out", type=Path, required=True, help="the folder, replaced if it is there")
-    for command in (c for c in commands.choices.values() if c not in (conformance, delta)):
+    feedback = commands.add_parser(
+        "feedback", help="what was shown and what users did about it, joined; with --train a bundle of it"
+    )
+    feedback.add_argument("--slates", type=Path, required=True, help="the server's feedback_dir")
+    feedback.add_argument("--events", type=Path, required=True, help="the events, from `recserver state export`")
+    feedback.add_argument("--bundle", type=Path, required=True, help="the bundle that served: its catalogue counts")
+    feedback.add_argument("--window", type=float, default=86_400, help="seconds after a slate that count for it")
+    feedback.add_argument("--train", action="store_true", help="also train a bundle, OUT/bundle")
+    feedback.add_argument("--quick", action="store_true", help="a short run")
+    feedback.add_argument("--out", type=Path, required=True, help="the folder for the labelled impressions")
+    for command in (c for c in commands.choices.values() if c not in (conformance, delta, feedback)):
         command.add_argument(
             "--resume",
             action="store_true",
@@ -45,6 +55,24 @@ def parser() -> argparse.ArgumentParser:
             "--out", type=Path, required=True, help="the bundle's folder, replaced if it is there"
         )
     return root
+
+
+def train_on_feedback(options: argparse.Namespace) -> None:
+    """Joins slates with events, tells what became of them, and trains when asked to."""
+    from . import feedback
+
+    events = feedback.read_events(options.events)
+    joined = feedback.join(feedback.read_slates(options.slates), events, options.window)
+    log = feedback.interaction_log(events, options.bundle)
+    feedback.write(joined, log, options.out)
+    clicked = sum(impression.is_clicked for impression in joined.impressions)
+    print(f"{len(joined.impressions)} impressions, {clicked} with actions; {len(events)} events,")
+    print(f"{len(joined.credited)} credited", *(f"{n} {why}" for why, n in sorted(joined.refused.items())), sep=", ")
+    if options.train:
+        from . import recipes
+        from .build import build
+
+        build(log, recipes.feedback(log, options.quick), options.out / "bundle")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         sizes = write_delta(options.base, options.new, options.out, options.bases)
         print(", ".join(f"{kind} {size:,} bytes" for kind, size in sizes.items()))
+        return 0
+    if options.command == "feedback":
+        train_on_feedback(options)
         return 0
     from . import recipes
     from .build import build

@@ -296,3 +296,50 @@ def movielens_1m(log: InteractionLog, minutes: float | None, quick: bool) -> Rec
         similar_dimension=48,
         minutes=6 if quick else minutes or 30,
     )
+
+
+def feedback(log: InteractionLog, quick: bool) -> Recipe:
+    """For any catalogue: what users did, item popularity, and no features but the user's own history."""
+    d = 32
+    tasks = ["watch", "like"] if log.liked is not None else ["watch"]
+    tower = [user_row(8), recent("recent", d, 30)]
+    sources = {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30}
+    split = split_by_time(log)
+    if not len(split.ranker_train) or not len(split.ranker_valid):
+        # A short log may have nothing but users' last events, which test, in its last part.
+        split = split_by_order(log)
+    return Recipe(
+        model_version="feedback-1",
+        split=split,
+        tower=TowerConfig(tower, dimension=d),
+        sequence=SequenceConfig(
+            dimension=d,
+            layers=2,
+            heads=2,
+            qk_dimension=16,
+            value_dimension=16,
+            max_events=64,
+            window_block=16,
+            actions=tuple(log.action_names),
+            time_bias=True,
+        ),
+        ranker=RankerConfig([*tower, *STAGES], tasks, structure="parallel", cross_layers=2, deep=(64, 32)),
+        retrieval={
+            "metric": "inner_product",
+            "dimension": d,
+            "candidates": min(500, log.item_count),
+            "shortlist_factor": 4,
+            "index": {"kind": "flat"},
+            "sources": {k: min(v, log.item_count) for k, v in sources.items()},
+        },
+        value={"form": "linear", "weights": {"watch": 1.0}},
+        attribute_groups=[a.name for a in log.item_attributes if a.filterable and a.type in ("string", "strings")],
+        decade_of=None,
+        precision={"item": "F16", "sequence": "F16", "feature": "F16", "weight": "F32"},
+        tower_epochs=1 if quick else 5,
+        sequence_epochs=1 if quick else 20,
+        ranker_epochs=1 if quick else 4,
+        ranker_examples=1000 if quick else 18_000,
+        goldens=20 if quick else 220,
+        evaluated_users=100 if quick else 10_000,
+    )

@@ -11,7 +11,7 @@ struct RecServerCommand: ParsableCommand {
         version: Server.version,
         subcommands: [
             ServeCommand.self, BuildCommand.self, CheckCommand.self, AlignCommand.self, RecommendCommand.self,
-            KeyCommand.self,
+            StateCommand.self, KeyCommand.self,
         ],
         defaultSubcommand: ServeCommand.self)
 }

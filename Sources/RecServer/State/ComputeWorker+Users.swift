@@ -18,7 +18,7 @@ extension ComputeWorker {
             job.request,
             .init(
                 headers: headers, maximum: service.settings.eventsMax,
-                now: Double(WallClock.nanoseconds) / 1e9,
+                now: states.now,
                 accepts: { itemID in catalog.map { $0.row(of: itemID) != nil } ?? true },
                 newID: { service.identifiers.next() }))
         if request.isSingle, case .refused(let problem, _, _) = request.members.first {

@@ -1,3 +1,4 @@
+import Logging
 import Ranking
 import RecCore
 import Threading

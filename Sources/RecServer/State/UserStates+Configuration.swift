@@ -1,20 +1,37 @@
+import Logging
 import UserState
 
 extension UserStates {
     /// The state in the folder that is configured; nil without one.
     /// - Parameter seed: what else is known of a user who is kept for the first time.
-    convenience init?(_ configuration: Configuration, seed: @escaping Seed) throws(UserStateError) {
+    convenience init?(
+        _ configuration: Configuration, seed: @escaping Seed, logger: Logger
+    ) throws(UserStateError) {
         let folder = configuration.text("state_dir")
         guard !folder.isEmpty else { return nil }
-        let days = configuration.integer("retention_days")
-        var limits = UserStateLimits()
-        limits.historyMaximum = configuration.integer("history_max")
-        limits.lateness = Double(configuration.integer("event_window_s"))
-        limits.retention = days == 0 ? nil : Double(days) * Self.dayInSeconds
-        limits.eventIDs = Double(configuration.integer("event_id_days")) * Self.dayInSeconds
         try self.init(
-            directory: folder, limits: limits, cacheBytes: configuration.integer("state_cache_bytes"),
-            queueDepth: configuration.integer("event_queue_depth"), seed: seed)
+            directory: folder, limits: UserStateLimits(configuration),
+            cacheBytes: configuration.integer("state_cache_bytes"),
+            queueDepth: configuration.integer("event_queue_depth"), seed: seed,
+            report: { error in
+                if let error {
+                    logger.error("user state fails", metadata: ["reason": "\(error)"])
+                } else {
+                    logger.notice("user state works again")
+                }
+            })
+    }
+}
+
+extension UserStateLimits {
+    /// What is configured.
+    init(_ configuration: Configuration) {
+        let days = configuration.integer("retention_days")
+        self.init()
+        historyMaximum = configuration.integer("history_max")
+        lateness = Double(configuration.integer("event_window_s"))
+        retention = days == 0 ? nil : Double(days) * Self.dayInSeconds
+        eventIDs = Double(configuration.integer("event_id_days")) * Self.dayInSeconds
     }
 
     private static let dayInSeconds: Double = 86_400
