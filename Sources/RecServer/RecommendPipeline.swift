@@ -14,7 +14,7 @@ import UserState
 final class RecommendPipeline {
     let snapshot: Snapshot
     let settings: PipelineSettings
-    private var metrics: Metrics
+    private(set) var metrics: Metrics
     let retriever: Retriever
     let ranker: Ranker
     private let towerInput: MutableMatrix
@@ -94,40 +94,6 @@ final class RecommendPipeline {
         return counted.withLock { $0 }.popularity(of: value)
     }
 
-    /// The page, by the placement's rules.
-    private func order(_ slate: inout Slate, _ resolved: ResolvedRequest, _ viewer: Viewer?) {
-        let placement = resolved.profile.placement
-        if let placement { slate.boost(by: placement) }
-        slate.order(
-            resolved.count, diversity: resolved.profile.diversity, snapshot.ranking.itemVectors.view,
-            pins: resolved.pins,
-            caps: placement.flatMap { CapCounter($0, snapshot.catalog) },
-            ignored: viewer.map { ignored(by: $0, resolved) } ?? [])
-        if slate.ignoredCount > 0 { metrics.ignoredLeftOut.add(slate.ignoredCount) }
-        guard let viewer, viewer.shown.shiftMaximum > 0 else { return }
-        var places: [Int: Int] = [:]
-        for (place, id) in viewer.lastPage(placement?.name).enumerated() {
-            if let row = snapshot.catalog.row(of: id) { places[row] = place }
-        }
-        slate.keep(places, within: viewer.shown.shiftMaximum)
-    }
-
-    /// Rows that were shown often and with which the user has done nothing since; candidates of the request's
-    /// own are what it asks for.
-    private func ignored(by viewer: Viewer, _ resolved: ResolvedRequest) -> Set<Int> {
-        guard resolved.candidates == nil else { return [] }
-        var since: [Int: Double] = [:]
-        for (id, first) in viewer.ignored {
-            if let row = snapshot.catalog.row(of: id) { since[row] = first }
-        }
-        guard !since.isEmpty else { return [] }
-        for event in resolved.events {
-            // An event without a time may be a new one.
-            if let first = since[event.row], event.time ?? first >= first { since[event.row] = nil }
-        }
-        return Set(since.keys)
-    }
-
     /// Retrieval, sequence scores, ranking: candidates with one score each.
     private func slate(
         _ resolved: ResolvedRequest, _ request: RecommendRequest, _ budget: Budget, _ clock: inout StageClock
@@ -166,7 +132,7 @@ final class RecommendPipeline {
         return slate
     }
 
-    private var hasRanker: Bool { snapshot.ranking.network != nil }
+    var hasRanker: Bool { snapshot.ranking.network != nil }
 
     /// Events of the model's window, and those of them that are to be encoded.
     private typealias EventCounts = (all: Int, toEncode: Int)
@@ -218,7 +184,7 @@ final class RecommendPipeline {
     }
 
     /// The query vector: the mean of the query items, else the tower's output; nil without either.
-    private func encodeUser(
+    func encodeUser(
         _ resolved: ResolvedRequest, _ request: RecommendRequest
     ) throws(Problem) -> MatrixView? {
         if let tower = snapshot.tower, let towerScratch {
@@ -234,7 +200,7 @@ final class RecommendPipeline {
         return towerVector
     }
 
-    private var towerVector: MatrixView? { snapshot.tower == nil ? nil : userVector.view.reading }
+    var towerVector: MatrixView? { snapshot.tower == nil ? nil : userVector.view.reading }
 
     private func retrieve(
         _ resolved: ResolvedRequest, _ query: MatrixView?, hasHistory: Bool, _ clock: inout StageClock
@@ -264,7 +230,7 @@ final class RecommendPipeline {
         return slate
     }
 
-    private func scored(_ candidates: [Candidate], by query: MatrixView?) throws(RetrievalError)
+    func scored(_ candidates: [Candidate], by query: MatrixView?) throws(RetrievalError)
         -> [Candidate]
     {
         let scores = try retriever.score(candidates.map(\.row), query: query)
@@ -395,49 +361,5 @@ final class RecommendPipeline {
             sequenceScore: ranker.sequenceScores?[index, 0], sequenceDot: ranker.sequenceDots?[index, 0],
             probabilities: zip(tasks, ranker.probabilities(of: index)).map { ($0.name, $1) },
             value: slate.scoreKind == .value ? slate.unboosted[index] : nil)
-    }
-}
-
-// MARK: - Goldens
-
-extension RecommendPipeline {
-    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names
-    /// them.
-    func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
-        let resolved = try ResolvedRequest(request, snapshot, now: 0, isReplay: true)
-        ranker.begin(resolved.query)
-        ranker.prefill(keepingRows: true)
-        _ = try encodeUser(resolved, request)
-        let candidates: [Candidate]
-        // The tower's own score, as the ranker reads it, also where the request searches for a basket.
-        do throws(RetrievalError) {
-            candidates = try scored(resolved.candidates ?? [], by: towerVector)
-        } catch {
-            throw Problem(error)
-        }
-        var stages: [String: [Float]] = ["tower.score": candidates.map(\.retrievalScore)]
-        stages["tower.user_vector"] = towerVector?.copy()
-        stages["sequence.rows"] = ranker.historyRows?.copy()
-        stages["sequence.last_row"] = ranker.lastRow?.copy()
-        do throws(RankingError) {
-            try ranker.take(candidates)
-            ranker.scoreSequence()
-            stages["sequence.dot"] = ranker.sequenceDots?.copy()
-            stages["sequence.vector"] = ranker.sequenceVectors?.copy()
-            stages["sequence.score"] = ranker.sequenceScores?.copy()
-            guard hasRanker else { return stages }
-            try ranker.rank(userVector: towerVector, keepingInputs: true)
-            stages["ranker.features"] = ranker.inputRows?.copy()
-            stages["ranker.logits"] = ranker.logits?.copy()
-            stages["ranker.probabilities"] = candidates.indices.flatMap {
-                ranker.probabilities(of: $0).map(Float.init)
-            }
-            stages["value"] = try ranker.values(weights: resolved.profile.weights).map {
-                $0.map(Float.init) ?? .nan
-            }
-        } catch {
-            throw Problem(error, request)
-        }
-        return stages
     }
 }

@@ -114,7 +114,7 @@ struct Slate {
         ignoredCount = sorted.count - wantedCount - ranked.count { ignored.contains(candidates[$0].row) }
     }
 
-    /// Moves the page's items back towards the places they had before, so that none is more than `limit` away.
+    /// Moves the page's items back towards the places they had before: none is more than `limit` away then.
     /// - Parameter places: by row; different.
     mutating func keep(_ places: [Int: Int], within limit: Int) {
         guard !places.isEmpty else { return }

@@ -1,4 +1,4 @@
-"""Pages of a slate by cursor: many users at once, through swaps and restarts, with little room."""
+"""Pages of a slate by cursor: many users at once, through swaps, events and restarts, with little room."""
 
 import http.client
 import json
@@ -44,11 +44,13 @@ def begin(user: str, **more: Any) -> dict[str, Any]:
 
 
 class CursorTests(harness.Case):
-    def test_many_users_page_through_swaps_without_a_gap(self) -> None:
-        daemon = AdminDaemon("--cursor-bytes", str(1 << 28), "--queue-depth", "1024")
+    def test_many_users_page_through_swaps_and_events_without_a_gap(self) -> None:
+        state = str(harness.SCRATCH / "cursor-state")
+        daemon = AdminDaemon("--cursor-bytes", str(1 << 28), "--queue-depth", "1024", "--state-dir", state)
         self.addCleanup(daemon.stop, self)
         users = [f"reader-{i}" for i in range(1000 if harness.FULL else 100)]
         slates: dict[str, list[Any]] = {}
+        consumed: dict[str, set[str]] = {user: set() for user in users}
         problems: list[str] = []
         barrier = threading.Barrier(5)
 
@@ -62,6 +64,13 @@ class CursorTests(harness.Case):
                 for page in range(1, PAGES):
                     for user in part:
                         cursor = slates[user][-1]["next_cursor"]
+                        if page % 5 == 0:
+                            # The user does something with an item that is about to come.
+                            item = reader.post("/recommend", {"cursor": cursor}).json["items"][page]["item_id"]
+                            event = {"user_id": user, "item_id": item, "action": "watch"}
+                            if reader.post("/events", event).status != 200:
+                                problems.append(f"{user}: no event")
+                            consumed[user].add(item)
                         answer = reader.post("/recommend", {"cursor": cursor})
                         if answer.status != 200:
                             problems.append(f"{user} page {page}: {answer.body!r}")
@@ -87,13 +96,16 @@ class CursorTests(harness.Case):
             self.assertEqual(len(set(ids)), len(ids), user)
             self.assertEqual({page["model_version"] for page in pages}, {"swap-a"})
             self.assertEqual(len({page["recommendation_id"] for page in pages}), 1)
+            self.assertEqual(sum(page.get("dropped", 0) for page in pages), len(consumed[user]))
+            self.assertTrue(consumed[user].isdisjoint(ids))
             scores = [item["score"] for page in pages for item in page["items"]]
             self.assertEqual(scores, sorted(scores, reverse=True))
         # The pages of a user are one slate: what the same version answers at once.
         with_all = AdminDaemon()
         self.addCleanup(with_all.stop, self)
         for user in users[:20]:
-            whole = with_all.recommend(**begin(user, n=PAGES * SIZE))["items"]
+            whole = with_all.recommend(**begin(user, n=500))["items"]
+            whole = [item for item in whole if item["item_id"] not in consumed[user]][: PAGES * SIZE]
             self.assertEqual([i for page in slates[user] for i in page["items"]], whole)
 
     def test_a_slate_that_is_gone_is_410_and_never_another_list(self) -> None:

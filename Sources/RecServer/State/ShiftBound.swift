@@ -4,8 +4,8 @@ enum ShiftBound {
     /// that was on the page before moves more than `limit` places, the one that is best from the top, that is
     /// the first by the items' given order.
     ///
-    /// Fixed items keep their places and win: where they leave no such order, the limit is the least larger one
-    /// that does. What stood behind the end of this page before may stand anywhere.
+    /// Fixed items keep their places and win: where they leave no such order, the limit is the least larger
+    /// one that does. What stood behind the end of this page before may stand anywhere.
     ///
     /// - Parameters:
     ///   - previous: by item, in the order it would have; its place before, different for each, or nil.
@@ -33,8 +33,8 @@ enum ShiftBound {
         let place: Int?
     }
 
-    /// Unit jobs with release times and deadlines, of which the earliest deadline is also the earliest release:
-    /// they can all be done if they can in the order of their deadlines.
+    /// Unit jobs with release times and deadlines, of which the earliest deadline is also the earliest
+    /// release: they can all be done if they can in the order of their deadlines.
     private struct Schedule {
         private struct Bound {
             let rank: Int
@@ -82,8 +82,8 @@ enum ShiftBound {
         /// Done by deadlines from `time` on: how many of the first may be chosen now, and whether all may
         /// wait for one that has no bound; nil when a deadline is missed.
         ///
-        /// Whatever is chosen now delays those before it by one. Where the first that has no time to lose follows
-        /// the others without a gap, it or one before it must be chosen.
+        /// Whatever is chosen now delays those before it by one. Where the first that has no time to lose
+        /// follows the others without a gap, it or one before it must be chosen.
         private func tight(at time: Int) -> (count: Int, mayWait: Bool)? {
             var end = time
             var isDelayed = true

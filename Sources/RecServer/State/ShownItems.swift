@@ -36,7 +36,7 @@ final class ShownItems: Sendable {
         var pages: [Page] = []
         var items: [String: Showings] = [:]
 
-        /// Ids of more than 15 bytes are allocations of their own, and the page's and the count's the same one.
+        /// Ids of more than 15 bytes are allocations of their own, and page and count share them.
         var byteCount: Int { 256 + pages.reduce(0) { $0 + 96 + 48 * $1.ids.count } + 96 * items.count }
     }
 
