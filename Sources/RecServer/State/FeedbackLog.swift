@@ -66,7 +66,7 @@ final class FeedbackLog: Sendable {
             while let batch = Self.next(pending) {
                 while !attempt({ () throws(BundleError) in try log.append(batch.lines) }) {
                     guard Self.pause(pending) else {
-                        counters.dropped.add(batch.count)
+                        counters.dropped.add(batch.count + pending.withLock { Self.take(&$0) }.count)
                         return
                     }
                 }
