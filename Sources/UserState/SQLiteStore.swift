@@ -188,6 +188,10 @@ private final class Reconnecting {
     private let patience: Int32
     private var connection: SQLiteConnection?
 
+    /// Pages that a commit changes stay in memory to its end: with SQLite's own 2 MiB a large commit wrote
+    /// each of them to the log again and again.
+    private static let writerCacheKiB = 65_536
+
     init(path: String, access: SQLiteConnection.Access, patience: Int32) {
         self.path = path
         self.access = access
@@ -199,6 +203,7 @@ private final class Reconnecting {
         let opened = try SQLiteConnection(path: path, access: access)
         opened.wait(atMost: patience)
         try StateSchema.configure(opened)
+        if access == .readWrite { try opened.execute("PRAGMA cache_size = -\(Self.writerCacheKiB)") }
         connection = opened
         return opened
     }

@@ -1,6 +1,7 @@
 -- POST /events: wrk … -s events.lua URL -- SIZE RATE SECONDS TAG [USERS]
 -- SIZE events a request (1: an object, else an array), RATE requests a second (0: as fast as they are answered) for SECONDS.
--- After that it sends nothing more that is kept, waits for every answer, and stops: what it counted is what was acknowledged.
+-- After that it sends nothing more that is kept and waits for every answer: what it counted is what was acknowledged. Give wrk a few
+-- seconds more than that.
 local ffi = require("ffi")
 ffi.cdef [[ typedef struct { long seconds, nanoseconds; } moment; int clock_gettime(int, moment *); ]]
 local moment = ffi.new("moment")

@@ -38,7 +38,7 @@ class Load:
         size, connections = SHAPES[shape]
         Load.number += 1
         self.process = subprocess.Popen(
-            ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 40}s", "--timeout", "30s", "-s",
+            ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 4}s", "--timeout", "30s", "-s",
              str(HERE / "events.lua"), f"http://127.0.0.1:{server.port}", "--", str(size),
              str(events_per_second / size), str(seconds), f"{os.getpid():x}-{Load.number}"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
