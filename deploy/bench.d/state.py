@@ -134,8 +134,7 @@ class Bench:
         return self.note(f"{server.name} {shape}", self.count(result) if is_ours else result)
 
     def redis_turn(self, port: int, shape: str) -> dict:
-        payload = ('{"item_id":"film-00042","action":"like","timestamp":1777000000,'
-                   '"event_id":"0000-0-1000000"}')
+        payload = "x" * 110  # As long as an event of ours.
         flags = {SINGLES: ["-c", "64", "-n", "20000"], BATCHES: ["-c", "8", "-P", str(BATCH), "-n", "400000"]}[shape]
         output = subprocess.run(["redis-benchmark", "-p", str(port), "--csv", "-r", "50000", *flags, "rpush",
                                  "user-__rand_int__", payload], capture_output=True, text=True, check=True).stdout
