@@ -1,6 +1,7 @@
 import HTTP
 import Ranking
 import Threading
+import UserState
 
 /// `POST /recommend`, one request or a batch of lines, and `GET /similar`, on a compute thread.
 extension ComputeWorker {
@@ -41,20 +42,29 @@ extension ComputeWorker {
         let erasures = service.erasures.value
         let stored = service.storedUser(request.userID)
         let now = request.now ?? Double(WallClock.nanoseconds) / 1e9
+        let viewer = Viewer(
+            service.shown, user: request.userID, model: choice.label?.rawValue ?? choice.bundle.modelVersion,
+            hasConsent: stored?.hasConsent ?? true, now: Double(WallClock.nanoseconds) / 1e9)
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
-            try pipeline.recommend(request, stored: stored, receivedAt: receivedAt, clock: &clock)
+            try pipeline.recommend(
+                request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
         }
-        if let user = request.userID {
-            // Erased meanwhile: what this request has encoded must go, too.
-            if service.erasures.value != erasures { choice.bundle.histories?.remove(user: user) }
-            follower?.noteSeen(user)
-        }
+        viewer?.note(recommendation)
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()
         let model = choice.label?.rawValue ?? recommendation.modelVersion
         let answer = recommendation.encoded(
             recommendationID: recommendationID, requestID: requestID, model: model,
             nextCursor: hold(recommendation, recommendationID, model, request.userID, choice.bundle.snapshot))
+        if let user = request.userID {
+            // Erased meanwhile: what this request has encoded and remembered must go, too.
+            if service.erasures.value != erasures {
+                choice.bundle.histories?.remove(user: user)
+                service.slates.removeAll(user: user)
+                service.shown.remove(user: user)
+            }
+            follower?.noteSeen(user)
+        }
         service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {

@@ -98,6 +98,8 @@ final class Metrics: Sendable {
     let abandoned = Counter()
     let deadlinesMissed = Counter()
     let shortAnswers = Counter()
+    /// Candidates left out because their user had been shown them often and had done nothing.
+    let ignoredLeftOut = Counter()
     let scoresDropped = Counter()
     let exactScans = Counter()
     let historyTokens = Counter()

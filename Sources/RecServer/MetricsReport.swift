@@ -311,6 +311,13 @@ struct MetricsReport {
             Slates.Cause.allCases.map {
                 ("cause=\"\($0.rawValue)\"", slates.counters.removed[$0]?.value ?? 0)
             })
+        writer.counter(
+            "recserver_ignored_left_out", "Candidates left out because the user had ignored them.",
+            [("", service.metrics.ignoredLeftOut.value)])
+        let shown = service.shown.usage
+        writer.gauge(
+            "recserver_shown_users", "Users whose last pages are known.", [("", Double(shown.users))])
+        writer.gauge("recserver_shown_bytes", "Bytes of what users were shown.", [("", Double(shown.bytes))])
         writer.gauge("recserver_cursor_slates", "Slates held.", [("", Double(slates.count))])
         writer.gauge("recserver_cursor_bytes", "Bytes of slates held.", [("", Double(slates.byteCount))])
         writer.gauge(

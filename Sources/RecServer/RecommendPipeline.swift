@@ -60,9 +60,12 @@ final class RecommendPipeline {
     }
 
     /// Answers a request.
-    /// - Parameter stored: what is kept of its user, nil when nothing is.
+    /// - Parameters:
+    ///   - stored: what is kept of its user, nil when nothing is.
+    ///   - viewer: what its user was shown lately, nil when that is not to count.
     func recommend(
-        _ request: RecommendRequest, stored: StoredUser? = nil, receivedAt: UInt64, clock: inout StageClock
+        _ request: RecommendRequest, stored: StoredUser? = nil, viewer: Viewer? = nil, receivedAt: UInt64,
+        clock: inout StageClock
     ) throws(Problem) -> Recommendation {
         let resolved = try ResolvedRequest(
             request, snapshot, stored: stored, now: Double(WallClock.nanoseconds) / 1e9)
@@ -76,7 +79,7 @@ final class RecommendPipeline {
         defer { ranker.release() }
         var slate = try slate(resolved, request, budget, &clock)
         let start = MonotonicClock.nanoseconds
-        order(&slate, resolved)
+        order(&slate, resolved, viewer)
         let end = clock.end(.slate)
         if resolved.profile.diversity == 0 { costs.tail.learn(nanoseconds: end &- start, units: 1) }
         try budget.check()
@@ -92,13 +95,37 @@ final class RecommendPipeline {
     }
 
     /// The page, by the placement's rules.
-    private func order(_ slate: inout Slate, _ resolved: ResolvedRequest) {
+    private func order(_ slate: inout Slate, _ resolved: ResolvedRequest, _ viewer: Viewer?) {
         let placement = resolved.profile.placement
         if let placement { slate.boost(by: placement) }
         slate.order(
             resolved.count, diversity: resolved.profile.diversity, snapshot.ranking.itemVectors.view,
             pins: resolved.pins,
-            caps: placement.flatMap { CapCounter($0, snapshot.catalog) })
+            caps: placement.flatMap { CapCounter($0, snapshot.catalog) },
+            ignored: viewer.map { ignored(by: $0, resolved) } ?? [])
+        if slate.ignoredCount > 0 { metrics.ignoredLeftOut.add(slate.ignoredCount) }
+        guard let viewer, viewer.shown.shiftMaximum > 0 else { return }
+        var places: [Int: Int] = [:]
+        for (place, id) in viewer.lastPage(placement?.name).enumerated() {
+            if let row = snapshot.catalog.row(of: id) { places[row] = place }
+        }
+        slate.keep(places, within: viewer.shown.shiftMaximum)
+    }
+
+    /// Rows that were shown often and with which the user has done nothing since; candidates of the request's
+    /// own are what it asks for.
+    private func ignored(by viewer: Viewer, _ resolved: ResolvedRequest) -> Set<Int> {
+        guard resolved.candidates == nil else { return [] }
+        var since: [Int: Double] = [:]
+        for (id, first) in viewer.ignored {
+            if let row = snapshot.catalog.row(of: id) { since[row] = first }
+        }
+        guard !since.isEmpty else { return [] }
+        for event in resolved.events {
+            // An event without a time may be a new one.
+            if let first = since[event.row], event.time ?? first >= first { since[event.row] = nil }
+        }
+        return Set(since.keys)
     }
 
     /// Retrieval, sequence scores, ranking: candidates with one score each.

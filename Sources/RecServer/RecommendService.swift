@@ -16,6 +16,8 @@ final class RecommendService: Sendable {
     let users: UserStates?
     /// What cursors continue.
     let slates: Slates
+    /// What users were shown lately.
+    let shown: ShownItems
     /// Who may ask.
     let access: Access
     /// The log of slates shown; nil when none is kept.
@@ -31,12 +33,14 @@ final class RecommendService: Sendable {
     init(
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
         users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
+        shown: ShownItems = ShownItems(),
         access: Access = Access(), feedback: FeedbackLog? = nil,
         logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
         self.slates = slates
+        self.shown = shown
         self.access = access
         self.feedback = feedback
         self.logger = logger

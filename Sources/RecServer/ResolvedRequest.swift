@@ -30,6 +30,8 @@ struct ResolvedRequest {
     private(set) var filteredCandidates = 0
     private(set) var queryItems: [Int] = []
     private(set) var unknownQueryItems: [String] = []
+    /// Whether any of the user's features is one that the models read.
+    private var hasFeatures = false
     /// Items to return at most.
     private(set) var count = 20
     /// Pinned items that this page may show.
@@ -37,14 +39,14 @@ struct ResolvedRequest {
     /// Attributes to return with each item.
     private(set) var fields: [String]
     /// Known events with the caller's own action names, which the model need not know.
-    private var events: [StoredHistory.SeenEvent] = []
+    private(set) var events: [StoredHistory.SeenEvent] = []
 
     /// The pinned items as candidates.
     var pinned: [Candidate] { pins.map { Candidate(row: $0.row, sources: .pinned) } }
 
     /// Whether nothing is known that could make the answer personal.
     var isAnonymous: Bool {
-        query.userRow == nil && query.history.isEmpty && queryItems.isEmpty && query.userFeatures.isEmpty
+        query.userRow == nil && query.history.isEmpty && queryItems.isEmpty && !hasFeatures
             && candidates == nil
     }
 
@@ -65,6 +67,7 @@ struct ResolvedRequest {
         try Self.check(request, snapshot)
         resolveUser(request, snapshot, stored, actions)
         try Self.check(query.userFeatures, .user, "/user", snapshot)
+        hasFeatures = query.userFeatures.keys.contains { snapshot.schema.reads($0, from: .user) }
         let withoutSession = query.history.count
         append(request.session, catalog, actions)
         query.sessionCount = query.history.count - withoutSession

@@ -31,6 +31,11 @@ final class Server {
             slates: Slates(
                 byteLimit: configuration.integer("cursor_bytes"),
                 ttlSeconds: configuration.integer("cursor_ttl_s")),
+            shown: ShownItems(
+                ignoredAfter: configuration.integer("ignored_after"),
+                ignoredSeconds: configuration.integer("ignored_ttl_s"),
+                shiftMaximum: configuration.integer("session_shift_max"),
+                sessionSeconds: configuration.integer("session_ttl_s")),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
         seeds.attach(service.registry)

@@ -16,11 +16,15 @@ struct Slate {
     /// Candidates with a score that are not pinned to the page, best first; and which of them are on it.
     private var sorted: [(index: Int, score: Double)] = []
     private var ranked: [Int] = []
+    /// How many of the sorted come before those that the user has ignored.
+    private var wantedCount = 0
     var degraded: [DegradationStep] = []
     /// Whether the candidates' retrieval scores were computed against a query.
     private(set) var hasRetrievalScores = false
     private var excludedCount = 0
     private var filteredCount = 0
+    /// Candidates that were left out of the page because the user has ignored them.
+    private(set) var ignoredCount = 0
 
     /// Positions that diversity fills, and candidates it chooses from: it compares all pairs.
     private static let diversityPositions = 500
@@ -84,9 +88,10 @@ struct Slate {
     ///
     /// Pinned items count for the caps and are shown in any case. Where caps refuse an item the next one
     /// takes its place; the page is shorter when no candidate is left.
+    /// - Parameter ignored: rows that come after all others.
     mutating func order(
         _ count: Int, diversity: Double, _ vectors: MatrixView, pins: [Placement.Pin] = [],
-        caps: CapCounter? = nil
+        caps: CapCounter? = nil, ignored: Set<Int> = []
     ) {
         let pinned = pinnedIndices(pins, on: count)
         var caps = caps
@@ -96,10 +101,28 @@ struct Slate {
             taken.contains(index) ? nil : scores[index].map { (index: index, score: $0) }
         }
         sorted = scored.sorted { $0.score != $1.score ? $0.score > $1.score : $0.index < $1.index }
+        wantedCount = sorted.count
+        if !ignored.isEmpty {
+            let wanted = sorted.filter { !ignored.contains(candidates[$0.index].row) }
+            wantedCount = wanted.count
+            sorted = wanted + sorted.filter { ignored.contains(candidates[$0.index].row) }
+        }
         ranked = ranked(sorted, count - pinned.count, diversity, vectors) { index in
             caps?.admit(candidates[index].row) ?? true
         }
         page = Self.merged(ranked, pinned)
+        ignoredCount = sorted.count - wantedCount - ranked.count { ignored.contains(candidates[$0].row) }
+    }
+
+    /// Moves the page's items back towards the places they had before, so that none is more than `limit` away.
+    /// - Parameter places: by row; different.
+    mutating func keep(_ places: [Int: Int], within limit: Int) {
+        guard !places.isEmpty else { return }
+        let isRanked = Set(ranked)
+        page = ShiftBound.order(
+            previous: page.map { places[candidates[$0].row] }, isFixed: page.map { !isRanked.contains($0) },
+            limit: limit
+        ).map { page[$0] }
     }
 
     /// What follows a page of `count` made with these settings, on a slate of at most `maximum` items; nil
@@ -118,6 +141,7 @@ struct Slate {
         return SlateTail(
             pool.map { (candidates[$0.index].row, $0.score) },
             rules: .init(
+                wanted: min(wantedCount, pool.count),
                 shown: pool.indices.filter { isShown[pool[$0].index] }, places: places, segment: count,
                 diversity: diversity, placement: placement))
     }
@@ -140,7 +164,7 @@ struct Slate {
             return Self.first(count, of: sorted.map(\.index), admits)
         }
         // Beyond a page nobody sees the difference: the rest follows by score.
-        let pool = sorted.prefix(Self.diversityPool)
+        let pool = sorted.prefix(min(Self.diversityPool, wantedCount))
         let order = Diversity.order(
             scores: pool.map(\.score), rows: pool.map { candidates[$0.index].row }, vectors: vectors,
             diversity: diversity, count: min(count, Self.diversityPositions),
@@ -178,6 +202,8 @@ struct Slate {
                 ("retrieved", candidates.count), ("scored", scores.count - droppedCount),
                 ("returned", page.count),
             ],
-            filtered: [("excluded", excludedCount), ("filter", filteredCount), ("not_finite", droppedCount)])
+            filtered: [
+                ("excluded", excludedCount), ("filter", filteredCount), ("not_finite", droppedCount),
+            ] + (ignoredCount > 0 ? [("ignored", ignoredCount)] : []))
     }
 }

@@ -197,6 +197,54 @@ class Events(harness.Case):
         self.assertIn('route="/events",status="200"', self.daemon.get("/metrics").body.decode())
 
 
+class NextAnswer(harness.Case):
+    def metric(self, daemon: harness.Daemon, name: str) -> float:
+        lines_ = daemon.get("/metrics").body.decode().splitlines()
+        return next(float(line.split()[-1]) for line in lines_ if line.startswith(name + " "))
+
+    def test_an_event_changes_the_very_next_answer_and_extends_what_is_encoded(self) -> None:
+        daemon = self.start("--state-dir", str(harness.SCRATCH / "state-next"), "--eager-s", "0")
+        user = "demo-scifi-1"
+        known = harness.catalogue().history(user)
+        first = daemon.recommend(user_id=user)
+        self.assertEqual(daemon.recommend(user_id=user)["history"]["cache"], "hit")
+        extended = 'recserver_history_cache_requests_total{result="extended"}'
+        before = self.metric(daemon, extended), self.metric(daemon, "recserver_history_tokens_total")
+        liked = first["items"][0]["item_id"]
+        event = {"user_id": user, "item_id": liked, "action": "like", "timestamp": known[-1]["timestamp"] + 60}
+        answer = daemon.events(event)
+        second = daemon.recommend(user_id=user, min_sequence=answer["token"])
+        self.assertEqual(second["history"]["events"], len(known) + 1)
+        self.assertEqual(second["history"]["cache"], "extended")
+        self.assertGreaterEqual(second["history"]["reused_tokens"], len(known) - 1)
+        self.assertNotIn(liked, [item["item_id"] for item in second["items"]])
+        self.assertNotEqual([i["score"] for i in second["items"]], [i["score"] for i in first["items"][1:]])
+        after = self.metric(daemon, extended), self.metric(daemon, "recserver_history_tokens_total")
+        self.assertEqual(after[0] - before[0], 1)
+        self.assertLessEqual(after[1] - before[1], 2)
+        # The same history brought by the caller gets the same answer.
+        brought = daemon.recommend(
+            user_id=user, history=known + [{k: event[k] for k in ("item_id", "action", "timestamp")}]
+        )
+        self.assertEqual([i["item_id"] for i in brought["items"]], [i["item_id"] for i in second["items"]])
+        self.assert_close([i["score"] for i in second["items"]], [i["score"] for i in brought["items"]])
+
+    def test_what_the_bundle_knows_of_a_user_is_shown_and_can_be_deleted(self) -> None:
+        user = "demo-horror-2"
+        known = harness.catalogue().history(user)
+        held = self.daemon.user(user)
+        self.assertEqual(held["total"], len(known))
+        self.assertEqual([e["item_id"] for e in held["events"]], [e["item_id"] for e in known][-len(held["events"]) :])
+        daemon = self.start("--state-dir", str(harness.SCRATCH / "state-known"))
+        event = held["events"][-1]["event_id"]
+        self.assertEqual(daemon.request("DELETE", f"/users/{user}/events/{event}").status, 204)
+        self.assertEqual(daemon.user(user)["events"], held["events"][:-1])
+        self.assertEqual(daemon.recommend(user_id=user)["history"]["events"], len(known) - 1)
+        self.assertEqual(daemon.request("DELETE", "/users/" + user).status, 204)
+        contract.check_problem(daemon.get("/users/" + user), "unknown-user", 404)
+        self.assertEqual(daemon.recommend(user_id=user)["history"]["events"], 0)
+
+
 class Tokens(harness.Case):
     def test_either_token_is_taken_once_it_is_reached(self) -> None:
         answer = self.daemon.events({"user_id": "token", "item_id": "film-00001"})

@@ -171,17 +171,9 @@ class Loop(harness.Case):
         self.assertEqual(answer.status, 200, answer.body)
         self.assertNotIn(b"problem", answer.body)
 
-    def export(self, daemon: Daemon, state: Path, users: list[str]) -> Path:
+    def export(self, state: Path) -> Path:
         path = state.with_suffix(".ndjson")
         done = harness.run("state", "export", "--state-dir", str(state), "--out", str(path))
-        if "unknown option state" in done.stderr:
-            lines = [
-                {"type": "event", "user_id": user} | event
-                for user in users
-                for event in daemon.get(f"/users/{user}").json["events"]
-            ]
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            return path
         self.assertEqual(done.returncode, 0, done.stderr)
         return path
 
@@ -207,7 +199,7 @@ class Loop(harness.Case):
             event("bob", a1, 1, event_id="3"),  # Another's slate.
             event("bob", None, 0, event_id="4"),  # Of its own accord.
         )
-        exported = self.export(daemon, state, ["ann", "bob"])
+        exported = self.export(state)
         daemon.stop(self)
         joined = feedback.join(feedback.read_slates(log), feedback.read_events(exported))
         self.assertEqual(
@@ -276,7 +268,7 @@ class Loop(harness.Case):
                     }
                 )
             self.post(daemon, *events)
-        exported = self.export(daemon, state, users)
+        exported = self.export(state)
         daemon.stop(self)
         out = SCRATCH / "loop-trained"
         done = subprocess.run(

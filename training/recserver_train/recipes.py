@@ -304,9 +304,13 @@ def feedback(log: InteractionLog, quick: bool) -> Recipe:
     tasks = ["watch", "like"] if log.liked is not None else ["watch"]
     tower = [user_row(8), recent("recent", d, 30)]
     sources = {"tower": 300, "sequence": 300, "item_to_item": 90, "popular": 30}
+    split = split_by_time(log)
+    if not len(split.ranker_train) or not len(split.ranker_valid):
+        # A short log may have nothing but users' last events, which test, in its last part.
+        split = split_by_order(log)
     return Recipe(
         model_version="feedback-1",
-        split=split_by_time(log),
+        split=split,
         tower=TowerConfig(tower, dimension=d),
         sequence=SequenceConfig(
             dimension=d,

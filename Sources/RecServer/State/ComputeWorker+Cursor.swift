@@ -1,4 +1,5 @@
 import Threading
+import UserState
 
 /// The pages of a slate, on a compute thread.
 extension ComputeWorker {
@@ -30,11 +31,26 @@ extension ComputeWorker {
             slate.facts.seen.items(of: service.storedUser(slate.user))
         }
         clock.end(.slate)
+        note(page)
         let answer = page.encoded(requestID: requestID, nextCursor: next)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {
             service.metrics.record(stage, nanoseconds: nanoseconds)
         }
         return answer
+    }
+
+    /// Remembers and logs what a later page shows.
+    private func note(_ page: SlatePage) {
+        if service.shown.ignoredAfter > 0, let user = page.user,
+            service.storedUser(user)?.hasConsent ?? true
+        {
+            service.shown.note(
+                page.items.map(\.id), to: user, nil, now: Double(WallClock.nanoseconds) / 1e9)
+        }
+        let id = page.facts.recommendationID
+        if let feedback = service.feedback, feedback.isLogged(id) {
+            feedback.record(page.recommendation, id: id, firstPosition: page.offset)
+        }
     }
 }

@@ -101,6 +101,12 @@ extension ComputeWorker {
 
     /// `DELETE /users/{user_id}/events/{event_id}`.
     func removeEvent(_ eventID: String, of user: String, _ job: Job) throws(Problem) -> HTTPResponse? {
+        if let known = try held(user), known.sequence == 0,
+            known.events.contains(where: { $0.eventID == eventID })
+        {
+            // Of the bundle: kept from now on, so that one of its events can be missing.
+            _ = try states.submit(.update(user: user, features: nil, hasConsent: nil)) { _ in }
+        }
         try submit(.removeEvent(user: user, eventID: eventID), job, "") { (result) throws(Problem) in
             guard try Self.outcome(result).isFound else { throw Problem(.unknownEvent) }
             service.audit("event deleted", user: user, job)
@@ -118,9 +124,23 @@ extension ComputeWorker {
         }
     }
 
+    /// What is kept of a user, or what the bundle brought and the first event will continue; nil where that
+    /// is nothing.
     private func held(_ id: String) throws(Problem) -> StoredUser? {
         let states = try states
-        do throws(UserStateError) { return try states.user(id) } catch { throw Problem(error) }
+        let kept: StoredUser?
+        do throws(UserStateError) { kept = try states.user(id) } catch { throw Problem(error) }
+        if let kept { return kept.isBlank ? nil : kept }
+        return ofBundle(id)
+    }
+
+    /// What the bundle brought of a user of whom nothing is kept yet.
+    private func ofBundle(_ id: String) -> StoredUser? {
+        let snapshot = service.registry.assignment(.default)?.bundle.snapshot
+        guard let seed = snapshot?.seed(of: id, limit: ResolvedRequest.storedHistoryMaximum) else {
+            return nil
+        }
+        return StoredUser(id: id, total: seed.offset + seed.events.count, events: seed.events)
     }
 
     private static func outcome(_ result: Result<ChangeOutcome, UserStateError>) throws(Problem)
@@ -152,6 +172,13 @@ extension ComputeWorker {
             service.metrics.shed.add()
             throw Problem(UserStateError.busy)
         }
+    }
+}
+
+extension StoredUser {
+    /// Whether nothing is held of a user but that it was erased.
+    fileprivate var isBlank: Bool {
+        isErased && total == 0 && events.isEmpty && features.isEmpty && hasConsent
     }
 }
 

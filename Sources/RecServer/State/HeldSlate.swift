@@ -103,18 +103,24 @@ final class HeldSlate: Sendable {
             guard tail.rows.indices.contains(first) else { return nil }
             let catalog = snapshot.catalog
             return SlatePage(
-                facts, first..<tail.rows.count, count, breaks: tail.breaks, slateOffset: self.offset
+                facts, user: user, first..<tail.rows.count, count, breaks: tail.breaks,
+                slateOffset: self.offset
             ) { place in
                 let id = catalog.id(Int(tail.rows[place]))
                 guard !gone.contains(id) else { return nil }
-                return (id, Self.text(of: place, tail, snapshot, facts.fields))
+                return SlatePage.Item(
+                    id: id, score: tail.scores[place],
+                    text: Self.text(of: place, tail, snapshot, facts.fields))
             }
         case .text(let text):
             guard text.ids.indices.contains(first) else { return nil }
             return SlatePage(
-                facts, first..<text.ids.count, count, breaks: text.breaks, slateOffset: self.offset
+                facts, user: user, first..<text.ids.count, count, breaks: text.breaks,
+                slateOffset: self.offset
             ) { place in
-                gone.contains(text.ids[place]) ? nil : (text.ids[place], text.item(place))
+                let id = text.ids[place]
+                return gone.contains(id)
+                    ? nil : SlatePage.Item(id: id, score: text.scores[place], text: text.item(place))
             }
         }
     }
@@ -122,7 +128,7 @@ final class HeldSlate: Sendable {
     /// Lets go of the version: from now on the slate is text.
     func turn() {
         guard case .rows(let snapshot, let tail) = ordered() else { return }
-        var text = SlateText(breaks: tail.breaks)
+        var text = SlateText(scores: tail.scores, breaks: tail.breaks)
         for place in tail.rows.indices {
             text.append(
                 snapshot.catalog.id(Int(tail.rows[place])), Self.text(of: place, tail, snapshot, facts.fields)

@@ -2,8 +2,17 @@ import JSON
 
 /// A page behind the first one, before it is written.
 struct SlatePage {
+    /// One item with its JSON.
+    struct Item {
+        let id: String
+        let score: Double
+        let text: ArraySlice<UInt8>
+    }
+
     let facts: HeldSlate.Facts
-    private(set) var items: [(id: String, text: ArraySlice<UInt8>)] = []
+    /// Whose slate it is.
+    let user: String?
+    private(set) var items: [Item] = []
     /// Place of the slate of the first item on the page.
     let offset: Int
     /// Items that are left out because the user has had them since.
@@ -17,10 +26,12 @@ struct SlatePage {
     ///   - slateOffset: place of the slate of the first item.
     ///   - item: what stands at a place; nil when it is to be dropped.
     init(
-        _ facts: HeldSlate.Facts, _ places: Range<Int>, _ count: Int, breaks: [Int], slateOffset: Int,
-        item: (Int) -> (id: String, text: ArraySlice<UInt8>)?
+        _ facts: HeldSlate.Facts, user: String?, _ places: Range<Int>, _ count: Int, breaks: [Int],
+        slateOffset: Int,
+        item: (Int) -> Item?
     ) {
         self.facts = facts
+        self.user = user
         offset = slateOffset + places.lowerBound
         let end = breaks.first { $0 > places.lowerBound }
         var place = places.lowerBound
@@ -38,6 +49,18 @@ struct SlatePage {
             }
             place += 1
         }
+    }
+
+    /// The page as an answer of its own, for the log.
+    var recommendation: Recommendation {
+        Recommendation(
+            modelVersion: facts.modelVersion, placement: facts.placement, variant: facts.variant,
+            scoreKind: facts.scoreKind,
+            items: items.map {
+                Recommendation.Item(itemID: $0.id, score: $0.score, attributes: [], explanation: nil)
+            },
+            isShort: false, degraded: facts.degraded, history: facts.history, unknownCandidates: nil,
+            unknownQueryItems: [], trace: nil)
     }
 
     /// The answer.

@@ -11,6 +11,8 @@ import Retrieval
 struct SlateTail: Sendable {
     /// What an order other than by score is made with.
     struct Rules: Sendable {
+        /// How many of the list diversity orders; the others, which the user has ignored, come after them.
+        let wanted: Int
         /// Places of the list that the first page took.
         let shown: [Int]
         /// Items to order at most.
@@ -44,13 +46,22 @@ struct SlateTail: Sendable {
         var tail = self
         var order: [Int] = []
         var list = Diversity(
-            scores: scores, rows: rows.map(Int.init), vectors: vectors, diversity: rules.diversity)
-        list.adopt(rules.shown)
+            scores: Array(scores.prefix(rules.wanted)), rows: rows.prefix(rules.wanted).map(Int.init),
+            vectors: vectors, diversity: rules.diversity)
+        list.adopt(rules.shown.filter { $0 < rules.wanted })
+        let ignored = rules.wanted..<rows.count
+        var others = Diversity(
+            scores: Array(scores[ignored]), rows: rows[ignored].map(Int.init), vectors: vectors, diversity: 0)
+        others.adopt(rules.shown.filter { $0 >= rules.wanted }.map { $0 - rules.wanted })
         while order.count < rules.places {
             var caps = rules.placement.flatMap { CapCounter($0, catalog) }
             let isCapped = caps != nil
             let wanted = min(isCapped ? rules.segment : rules.places, rules.places - order.count)
-            let segment = list.take(wanted) { caps?.admit(Int(rows[$0])) ?? true }
+            var segment = list.take(wanted) { caps?.admit(Int(rows[$0])) ?? true }
+            segment += others.take(wanted - segment.count) {
+                caps?.admit(Int(rows[rules.wanted + $0])) ?? true
+            }
+            .map { $0 + rules.wanted }
             order += segment
             // Without an item of a segment there is none in the next.
             if segment.isEmpty { break }

@@ -9,6 +9,7 @@ extension RecommendService {
         erasures.add()
         for version in registry.versions { version.histories?.remove(user: user) }
         slates.removeAll(user: user)
+        shown.remove(user: user)
     }
 
     /// Writes down that something of a user was deleted, whatever the log's level is.

@@ -44,8 +44,8 @@ struct UserRequest {
 
     /// The features would be more than may be kept.
     static var tooMuch: Problem {
-        let detail =
-            "more than \(FeatureChange.countMaximum) features, or \(FeatureChange.byteCountMaximum) bytes of text"
+        let (count, bytes) = (FeatureChange.countMaximum, FeatureChange.byteCountMaximum)
+        let detail = "more than \(count) features, or than \(bytes) bytes of names and texts"
         return Problem(.outOfRange, errors: [.init(pointer: "/features", detail: detail)])
     }
 }
