@@ -112,18 +112,32 @@ public final class SQLiteStore: UserStateStore {
         seed: @escaping (String) -> UserSeed?
     ) throws(UserStateError) -> AppliedChanges {
         try write { (connection) throws(SQLiteError) in
-            let expected = commit
-            let transaction = try StateTransaction(
-                connection, hash: hash, limits: limits, now: clock.age, known: known, seed: seed)
-            var outcomes: [Result<ChangeOutcome, UserStateError>] = []
-            for change in changes { outcomes.append(try transaction.apply(change)) }
-            let changed = try transaction.commit()
-            let number = transaction.clock
-            committed.withLock { $0 = number }
-            return AppliedChanges(
-                outcomes: outcomes, users: changed, commit: number,
-                isAfterUnknown: transaction.start != expected)
+            do throws(SQLiteError) {
+                return try apply(changes, on: connection, isGuarded: false, known, seed)
+            } catch {
+                // One of them is at fault: the others are kept.
+                guard error.isOfStatement else { throw error }
+                if connection.isInTransaction { try connection.run("ROLLBACK") }
+                return try apply(changes, on: connection, isGuarded: true, known, seed)
+            }
         }
+    }
+
+    private func apply(
+        _ changes: [UserChange], on connection: SQLiteConnection, isGuarded: Bool,
+        _ known: @escaping (String) -> StoredUser?, _ seed: @escaping (String) -> UserSeed?
+    ) throws(SQLiteError) -> AppliedChanges {
+        let expected = commit
+        let transaction = try StateTransaction(
+            connection, hash: hash, limits: limits, now: clock.age, known: known, seed: seed)
+        var outcomes: [Result<ChangeOutcome, UserStateError>] = []
+        for change in changes { outcomes.append(try transaction.apply(change, isGuarded: isGuarded)) }
+        let changed = try transaction.commit()
+        let number = transaction.clock
+        committed.withLock { $0 = number }
+        return AppliedChanges(
+            outcomes: outcomes, users: changed, commit: number,
+            isAfterUnknown: transaction.start != expected)
     }
 
     /// Leaves no byte of erased users and events in any file. One thread at a time, as for all that writes.
@@ -198,6 +212,10 @@ private final class Reconnecting {
     private let patience: Int32
     private var connection: SQLiteConnection?
 
+    /// Pages that a commit changes stay in memory to its end: with SQLite's own 2 MiB a large commit wrote
+    /// each of them to the log again and again.
+    private static let writerCacheKiB = 65_536
+
     init(path: String, access: SQLiteConnection.Access, patience: Int32) {
         self.path = path
         self.access = access
@@ -209,6 +227,7 @@ private final class Reconnecting {
         let opened = try SQLiteConnection(path: path, access: access)
         opened.wait(atMost: patience)
         try StateSchema.configure(opened)
+        if access == .readWrite { try opened.execute("PRAGMA cache_size = -\(Self.writerCacheKiB)") }
         connection = opened
         return opened
     }

@@ -22,9 +22,9 @@ extension StateTransaction {
         let draft = try draft(id)
         guard draft.state.hasConsent else { return .refused(.noConsent) }
         let eventHash = hash.hash(event.eventID)
-        if let key = draft.state.key, try isSeen(eventHash, of: key) {
-            return .duplicate(sequence: draft.state.sequence)
-        }
+        var memory = Memory.none
+        if let key = draft.state.key { memory = try self.memory(eventHash, of: key) }
+        if memory == .recent { return .duplicate(sequence: draft.state.sequence) }
         let start = seed(of: draft)
         // A wrong clock must not shut out what comes after it: nothing is newer than now.
         let newest = (draft.state.newest ?? start?.events.last?.time).map { min($0, now) }
@@ -33,25 +33,37 @@ extension StateTransaction {
         let key = try key(of: draft, startingWith: start)
         clock += 1
         try insert(event, of: key)
-        try markSeen(eventHash, of: key)
+        try remember(eventHash, of: key, memory)
         draft.insert(event)
         change(draft)
         return .stored(sequence: clock)
     }
 
+    /// What is remembered of an event's id.
+    enum Memory {
+        case none
+        /// It came before the days for which ids are remembered.
+        case expired
+        case recent
+    }
+
     /// Remembers the id of the event with the number that the clock shows.
-    func markSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) {
+    func remember(_ eventHash: [UInt8], of key: Int64, _ memory: Memory) throws(SQLiteError) {
+        // Not OR REPLACE: a statement that may undo itself keeps copies of all pages that it touches.
+        if memory == .expired {
+            try connection.run(
+                "DELETE FROM seen WHERE user = ? AND hash = ?", .integer(key), .blob(eventHash))
+        }
         try connection.run(
-            "INSERT OR REPLACE INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
+            "INSERT INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
             .integer(clock), .integer(key), .blob(eventHash), .real(now))
     }
 
-    /// Whether an event with this id came within the days for which ids are remembered.
-    func isSeen(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Bool {
-        let number = try connection.integer(
-            "SELECT number FROM seen WHERE user = ? AND hash = ? AND received >= ?",
-            .integer(key), .blob(eventHash), .real(now - limits.eventIDs))
-        return number != nil
+    func memory(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Memory {
+        let isRecent = try connection.integer(
+            "SELECT received >= ? FROM seen WHERE user = ? AND hash = ?",
+            .real(now - limits.eventIDs), .integer(key), .blob(eventHash))
+        return isRecent.map { $0 == 1 ? .recent : .expired } ?? .none
     }
 
     private func update(

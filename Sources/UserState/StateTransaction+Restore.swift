@@ -91,8 +91,10 @@ extension StateTransaction {
     ) throws(SQLiteError) -> RestoreOutcome {
         if let retention = limits.retention, event.time < now - retention { return .tooOld }
         let eventHash = hash.hash(event.eventID)
+        var memory = Memory.none
         if let key = draft.state.key {
-            if try isSeen(eventHash, of: key) { return .duplicate }
+            memory = try self.memory(eventHash, of: key)
+            if memory == .recent { return .duplicate }
             // Ids are remembered for some days, events for longer.
             let isKept = try connection.integer(
                 "SELECT 1 FROM event WHERE user = ? AND time = ? AND event_id = ?",
@@ -102,7 +104,7 @@ extension StateTransaction {
         let key = try key(of: draft, startingWith: nil)
         clock += 1
         try insert(event, of: key)
-        try markSeen(eventHash, of: key)
+        try remember(eventHash, of: key, memory)
         draft.insert(event)
         change(draft)
         return .stored

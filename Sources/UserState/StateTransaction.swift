@@ -40,10 +40,15 @@ final class StateTransaction {
         nextKey = (try connection.integer("SELECT max(key) FROM user") ?? 0) + 1
     }
 
-    /// Applies one change; what it did is taken back where it fails by its own fault.
-    func apply(_ change: UserChange) throws(SQLiteError) -> Result<ChangeOutcome, UserStateError> {
-        try connection.run("SAVEPOINT change")
+    /// Applies one change.
+    /// - Parameter isGuarded: takes back what the change did where it fails by its own fault; else it throws.
+    ///   A guard costs copies of all pages that the change touches.
+    func apply(
+        _ change: UserChange, isGuarded: Bool
+    ) throws(SQLiteError) -> Result<ChangeOutcome, UserStateError> {
         undo.removeAll(keepingCapacity: true)
+        guard isGuarded else { return .success(try outcome(of: change)) }
+        try connection.run("SAVEPOINT change")
         let before = (clock, nextKey)
         do throws(SQLiteError) {
             let outcome = try outcome(of: change)

@@ -1,6 +1,7 @@
 -- POST /events: wrk … -s events.lua URL -- SIZE RATE SECONDS TAG [USERS]
 -- SIZE events a request (1: an object, else an array), RATE requests a second (0: as fast as they are answered) for SECONDS.
--- After that it sends nothing more that is kept, waits for every answer, and stops: what it counted is what was acknowledged.
+-- After that it sends nothing more that is kept and waits for every answer: what it counted is what was acknowledged. Give wrk a few
+-- seconds more than that.
 local ffi = require("ffi")
 ffi.cdef [[ typedef struct { long seconds, nanoseconds; } moment; int clock_gettime(int, moment *); ]]
 local moment = ffi.new("moment")
@@ -18,7 +19,7 @@ local first, due, made, isVerified = nil, 0, 0, false
 
 function init(arguments)
     size, rate, seconds = tonumber(arguments[1]), tonumber(arguments[2]), tonumber(arguments[3])
-    tag, users = arguments[4], tonumber(arguments[5] or 50000)
+    tag, users = arguments[4], tonumber(arguments[5] or 100000)
     math.randomseed(#tag * 7919 + size)
     -- requests and answers of events; events acknowledged; answers that are not 200 or not whole.
     sent, answered, acknowledged, other, elapsed = 0, 0, 0, 0, 0
@@ -26,7 +27,9 @@ end
 
 local function event(now)
     made = made + 1
-    return '{"user_id":"user-' .. math.random(users) .. '","item_id":"film-' .. string.format("%05d", math.random(12000))
+    -- Zipf with s = 1, near enough: the logarithm of the rank is uniform.
+    local user = math.floor(users ^ math.random())
+    return '{"user_id":"user-' .. user .. '","item_id":"film-' .. string.format("%05d", math.random(12000))
         .. '","action":' .. actions[math.random(#actions)] .. ',"timestamp":' .. now .. ',"event_id":"' .. tag .. "-" .. made .. '"}'
 end
 

@@ -38,7 +38,7 @@ class Load:
         size, connections = SHAPES[shape]
         Load.number += 1
         self.process = subprocess.Popen(
-            ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 40}s", "--timeout", "30s", "-s",
+            ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 4}s", "--timeout", "30s", "-s",
              str(HERE / "events.lua"), f"http://127.0.0.1:{server.port}", "--", str(size),
              str(events_per_second / size), str(seconds), f"{os.getpid():x}-{Load.number}"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
@@ -134,8 +134,7 @@ class Bench:
         return self.note(f"{server.name} {shape}", self.count(result) if is_ours else result)
 
     def redis_turn(self, port: int, shape: str) -> dict:
-        payload = ('{"item_id":"film-00042","action":"like","timestamp":1777000000,'
-                   '"event_id":"0000-0-1000000"}')
+        payload = "x" * 110  # As long as an event of ours.
         flags = {SINGLES: ["-c", "64", "-n", "20000"], BATCHES: ["-c", "8", "-P", str(BATCH), "-n", "400000"]}[shape]
         output = subprocess.run(["redis-benchmark", "-p", str(port), "--csv", "-r", "50000", *flags, "rpush",
                                  "user-__rand_int__", payload], capture_output=True, text=True, check=True).stdout
@@ -209,10 +208,11 @@ class Bench:
         self.stop()
         done = subprocess.run([self.options.recserver, "state", "verify", "--state-dir", str(self.work / "state")],
                               capture_output=True, text=True)
-        found = re.search(r"(\d+) events", done.stdout)
+        # Users with long histories keep the newest events; what counts is all that were stored.
+        found = re.search(r"(\d+) in all", done.stdout)
         kept = int(found[1]) if found else -1
         self.record["acknowledged"], self.record["kept"] = self.acknowledged, kept
-        print(f"gate     {self.acknowledged} events acknowledged, {kept} kept after kill -9 and a restart; verify "
+        print(f"gate     {self.acknowledged} events acknowledged, {kept} there after kill -9 and a restart; verify "
               f"{'good' if done.returncode == 0 else 'NOT GOOD'}")
         self.goal("S3 not_acknowledged", self.failed, "==", 0)
         self.goal("S3 kept_minus_acknowledged", kept - self.acknowledged, "==", 0)
@@ -258,6 +258,7 @@ def main() -> int:
     print(f"settings wrk -t1, {BATCH} events a request over 8 connections and 1 over 64; recommendations open loop; all on "
           f"the same cores; {options.rounds} rounds of {options.seconds:g} s; {' '.join(options.setting) or 'defaults'}; "
           f"load {os.getloadavg()[0]:.2f}; fdatasync {1e3 * sync_seconds(bench.work):.2f} ms", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         bench.run()
     finally:
