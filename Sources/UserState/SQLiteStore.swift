@@ -161,6 +161,7 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
+    /// The hash by which the store itself knows whom it erased.
     public func pseudonym(of user: String) -> String {
         hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }
