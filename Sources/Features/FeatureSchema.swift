@@ -72,6 +72,9 @@ public struct FeatureSchema: Sendable {
         }
     }
 
+    /// Whether any feature of `origin` is made from this key.
+    public func reads(_ key: String, from origin: FeatureOrigin) -> Bool { readers[origin]?[key] != nil }
+
     /// The encoder of input rows that are the concatenation of `inputs`.
     ///
     /// Catalogue attributes are looked up here, once for all items.

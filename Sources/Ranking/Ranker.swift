@@ -99,7 +99,8 @@ public final class Ranker {
     ///   - isAhead: whether nobody has asked yet: then nobody waits, and nothing is counted.
     /// - Returns: events of the model's window, and how many of them `prefill` has to compute; 0 without a
     ///   sequence model.
-    public func lookUp(until deadline: UInt64 = .max, isAhead: Bool = false) -> (events: Int, toCompute: Int) {
+    public func lookUp(until deadline: UInt64 = .max, isAhead: Bool = false) -> (events: Int, toCompute: Int)
+    {
         guard scorer != nil, window != nil else { return (0, 0) }
         window?.fill(history: query.history, offset: query.historyOffset)
         guard let window else { return (0, 0) }

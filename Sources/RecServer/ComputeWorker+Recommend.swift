@@ -50,17 +50,21 @@ extension ComputeWorker {
                 request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
         }
         viewer?.note(recommendation)
-        if let user = request.userID {
-            // Erased meanwhile: what this request has encoded must go, too.
-            if service.erasures.value != erasures { choice.bundle.histories?.remove(user: user) }
-            follower?.noteSeen(user)
-        }
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()
         let model = choice.label?.rawValue ?? recommendation.modelVersion
         let answer = recommendation.encoded(
             recommendationID: recommendationID, requestID: requestID, model: model,
             nextCursor: hold(recommendation, recommendationID, model, request.userID, choice.bundle.snapshot))
+        if let user = request.userID {
+            // Erased meanwhile: what this request has encoded and remembered must go, too.
+            if service.erasures.value != erasures {
+                choice.bundle.histories?.remove(user: user)
+                service.slates.removeAll(user: user)
+                service.shown.remove(user: user)
+            }
+            follower?.noteSeen(user)
+        }
         service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {

@@ -30,6 +30,8 @@ struct ResolvedRequest {
     private(set) var filteredCandidates = 0
     private(set) var queryItems: [Int] = []
     private(set) var unknownQueryItems: [String] = []
+    /// Whether any of the user's features is one that the models read.
+    private var hasFeatures = false
     /// Items to return at most.
     private(set) var count = 20
     /// Pinned items that this page may show.
@@ -44,7 +46,7 @@ struct ResolvedRequest {
 
     /// Whether nothing is known that could make the answer personal.
     var isAnonymous: Bool {
-        query.userRow == nil && query.history.isEmpty && queryItems.isEmpty && query.userFeatures.isEmpty
+        query.userRow == nil && query.history.isEmpty && queryItems.isEmpty && !hasFeatures
             && candidates == nil
     }
 
@@ -65,6 +67,7 @@ struct ResolvedRequest {
         try Self.check(request, snapshot)
         resolveUser(request, snapshot, stored, actions)
         try Self.check(query.userFeatures, .user, "/user", snapshot)
+        hasFeatures = query.userFeatures.keys.contains { snapshot.schema.reads($0, from: .user) }
         let withoutSession = query.history.count
         append(request.session, catalog, actions)
         query.sessionCount = query.history.count - withoutSession

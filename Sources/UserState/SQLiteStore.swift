@@ -128,10 +128,19 @@ public final class SQLiteStore: UserStateStore {
 
     /// Leaves no byte of erased users and events in any file. One thread at a time, as for all that writes.
     public func forget() throws(UserStateError) -> Bool {
-        try write { (connection) throws(SQLiteError) in
-            connection.wait(atMost: Self.forgetPatience)
-            defer { connection.wait(atMost: Self.patience) }
-            return try connection.checkpoint(truncates: true)
+        try writers.lend { (writer) throws(UserStateError) -> Bool in
+            do throws(SQLiteError) {
+                let connection = try writer.open()
+                connection.wait(atMost: Self.forgetPatience)
+                defer { connection.wait(atMost: Self.patience) }
+                guard try connection.checkpoint(truncates: true) else { return false }
+                // Its copies of pages are as they were before they were cleaned on their way into the file.
+                writer.close()
+                return true
+            } catch {
+                writer.close()
+                throw .unavailable(error.reason)
+            }
         }
     }
 
@@ -161,7 +170,7 @@ public final class SQLiteStore: UserStateStore {
         }
     }
 
-    /// The hash by which the store itself knows whom it erased.
+    /// What stands for a user's id in records that outlive it: 32 hexadecimal digits. Any thread.
     public func pseudonym(of user: String) -> String {
         hash.hash(user).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }

@@ -17,7 +17,8 @@ struct StateReader {
         return try found(id)
     }
 
-    private func found(_ id: String) throws(SQLiteError) -> StoredUser? {
+    /// The same within a transaction of the caller's.
+    func found(_ id: String) throws(SQLiteError) -> StoredUser? {
         let erased = try erasure(id)
         guard let row = try row(id) else {
             return erased.map { StoredUser(id: id, sequence: $0, isErased: true) }

@@ -68,6 +68,15 @@ final class StateSnapshot {
     }
 }
 
+extension StoredUser {
+    /// What is held of a user in a folder, also while a daemon has it; nil when nothing is.
+    /// - Throws: `.unusable` when the folder holds no state.
+    public static func read(_ id: String, in folder: String) throws(UserStateError) -> StoredUser? {
+        let snapshot = try StateSnapshot(folder: folder)
+        return try UserStateError.of(snapshot.path) { try snapshot.reader.found(id) }
+    }
+}
+
 extension UserStateError {
     /// Runs `body` and says with `path` what failed in it.
     static func of<Result>(_ path: String, _ body: () throws -> Result) throws(UserStateError) -> Result {

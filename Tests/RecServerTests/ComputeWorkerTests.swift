@@ -205,12 +205,15 @@ extension ComputeWorkerTests {
     }
 
     @Test func `what the user did since is left out and counted`() throws {
-        let users = UserStates()
+        let folder = try TemporaryFolder()
+        let users = try UserStates(directory: folder.path)
+        defer { users.stop() }
         let service = try RecommendService(
             settings: service.settings, users: users, logger: SmallBundle.silentLogger)
         let bundle = try #require(self.service.registry.assignment(.default)).bundle
         try service.registry.publish(bundle, as: .default, share: nil, pinned: nil)
-        let worker = ComputeWorker(service: service, shadow: worker.shadow)
+        let worker = ComputeWorker(
+            service: service, shadow: worker.shadow, waits: SequenceWaits(threads: 2))
         let first = try object(
             post(
                 #"{"user_id":"n","n":10,"candidates":[\#(RecommendPipelineTests.candidates)],"exclude_seen":true}"#,
@@ -220,9 +223,10 @@ extension ComputeWorkerTests {
         guard case .string(let cursor)? = first["next_cursor"] else { return #expect(Bool(false)) }
         let before = try ids(object(post(#"{"cursor":"\#(cursor)"}"#, to: worker).body))
         let consumed = [before[0], before[4], begun[0]]
-        _ = users.submit(
-            .append(consumed.map { ("n", StoredEvent(itemID: $0, time: 5, eventID: $0)) }),
-            completion: { _ in })
+        let isStored = Latch(count: 1)
+        let events = consumed.map { ("n", StoredEvent(itemID: $0, time: 5, eventID: $0)) }
+        #expect(users.submit(.append(events)) { _ in isStored.countDown() })
+        #expect(isStored.wait(within: .seconds(60)))
         let after = try object(post(#"{"cursor":"\#(cursor)"}"#, to: worker).body)
         #expect(Array(ids(after).prefix(8)) == before.filter { !consumed.contains($0) })
         #expect(ids(after).count == 10 && after["dropped"] == .integer(2))

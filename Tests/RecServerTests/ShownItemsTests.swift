@@ -1,4 +1,7 @@
+import Kernels
+import Ranking
 import RecCore
+import Retrieval
 import Testing
 import Threading
 import UserState

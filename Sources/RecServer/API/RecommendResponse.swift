@@ -85,13 +85,13 @@ struct Recommendation {
     let unknownQueryItems: [String]
     let trace: Trace?
     /// What follows the items on the slate; nil when nothing does, or when slates are not held.
-    let tail: SlateTail?
+    var tail: SlateTail?
     /// By which events items are left out of it later.
-    let seen: HeldSlate.SeenRule
-    /// Attributes that every item has.
-    let fields: [String]
+    var seen = HeldSlate.SeenRule(excludes: .none, now: 0, since: nil)
+    /// Attributes that were asked for and that the catalogue has.
+    var fields: [String] = []
     /// Items that were asked for.
-    let count: Int
+    var count = 0
 
     /// - Parameters:
     ///   - model: the label that answered, or the version that was asked for by name.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Artifacts
 import Logging
 import Threading
+import UserState
 
 /// The command line's root.
 struct RecServerCommand: ParsableCommand {
@@ -160,9 +161,12 @@ struct RecommendCommand: ParsableCommand {
                 throw Problem(
                     .unknownModel, errors: [.init(pointer: "/model", detail: "only the default is here")])
             }
+            let folder = configuration.text("state_dir")
+            var stored: StoredUser?
+            if !folder.isEmpty, let user = request.userID { stored = try StoredUser.read(user, in: folder) }
             let now = MonotonicClock.nanoseconds
             var clock = StageClock(start: now)
-            let answer = try pipeline.recommend(request, receivedAt: now, clock: &clock)
+            let answer = try pipeline.recommend(request, stored: stored, receivedAt: now, clock: &clock)
             StandardStream.output.write(
                 answer.encoded(
                     recommendationID: identifiers.next(), requestID: identifiers.next(), model: model)

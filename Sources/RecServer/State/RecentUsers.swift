@@ -19,6 +19,11 @@ struct RecentUsers: Sendable {
         young[user] = now
     }
 
+    mutating func remove(_ user: String) {
+        young[user] = nil
+        old[user] = nil
+    }
+
     func contains(_ user: String, at now: UInt64) -> Bool {
         guard let time = young[user] ?? old[user] else { return false }
         return now &- time <= lifetime || time > now

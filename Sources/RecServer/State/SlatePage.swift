@@ -60,7 +60,7 @@ struct SlatePage {
                 Recommendation.Item(itemID: $0.id, score: $0.score, attributes: [], explanation: nil)
             },
             isShort: false, degraded: facts.degraded, history: facts.history, unknownCandidates: nil,
-            unknownQueryItems: [], trace: nil, tail: nil, seen: facts.seen, fields: [], count: facts.count)
+            unknownQueryItems: [], trace: nil)
     }
 
     /// The answer.

@@ -106,11 +106,14 @@ final class StateFollower: Sendable {
                 Count(
                     events: before.events.filter { $0.eventID == eventID }.map { (user, $0) }, isRemoval: true
                 ))
-        case .erase:
+        case .erase(let user):
+            seen.withLock { $0.remove(user) }
             guard let before, before.hasConsent else { return }
             count(of: before, isRemoval: true)
         case .update(_, _, let hasConsent):
-            guard let hasConsent, let before, before.hasConsent != hasConsent else { return }
+            guard let hasConsent, let before, before.hasConsent != hasConsent, outcome.user != nil else {
+                return
+            }
             count(of: before, isRemoval: !hasConsent)
         }
     }
@@ -246,7 +249,9 @@ final class StateFollower: Sendable {
             return
         }
         for (index, (user, event)) in count.events.enumerated() {
-            if count.sequences.indices.contains(index), kept.has(count.sequences[index], of: user) { continue }
+            if count.sequences.indices.contains(index), kept.has(count.sequences[index], of: user) {
+                continue
+            }
             let features = service.settings.popularityBy == nil ? [:] : service.features(of: user)
             popularity.count(CollectionOfOne(event), features: features, isRemoval: count.isRemoval)
         }
