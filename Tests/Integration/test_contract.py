@@ -53,8 +53,12 @@ class Contract(harness.Case):
         for name, example in contract.examples(media).items():
             with self.subTest(example=name):
                 answer = self.daemon.post(example)
-                self.assertEqual(answer.status, 200, answer.body[:300])
                 contract.check_answer("/recommend", "POST", answer)
+                if "cursor" in example:
+                    # Of a slate that nobody holds.
+                    contract.check_problem(answer, "cursor-expired", 410)
+                    continue
+                self.assertEqual(answer.status, 200, answer.body[:300])
                 self.assertEqual(answer.headers["content-type"], "application/json")
 
     def test_every_get_is_answered_as_documented_and_head_like_it(self) -> None:

@@ -38,7 +38,8 @@ import UserState
 
     @Test func `every field is read, and what is not said has its default`() throws {
         let full = try read(
-            #"{"user_id":"u","item_id":"i","action":"buy","timestamp":5.5,"event_id":"e","value":-2,"recommendation_id":"r","position":0}"#
+            #"{"user_id":"u","item_id":"i","action":"buy","timestamp":5.5,"event_id":"e","#
+                + #""value":-2,"recommendation_id":"r","position":0}"#
         )
         #expect(full.isSingle && full.members.count == 1)
         guard case .event("u", let event) = full.members[0] else {
