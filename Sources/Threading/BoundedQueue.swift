@@ -56,8 +56,8 @@ public final class BoundedQueue<Element: Sendable>: @unchecked Sendable {
         return removeFirst()
     }
 
-    /// The oldest element; waits for one until the monotonic `deadline` in nanoseconds. Nil when none has come,
-    /// or once the queue is closed and empty.
+    /// The oldest element; waits for one until the monotonic `deadline` in nanoseconds. Nil when none has
+    /// come, or once the queue is closed and empty.
     public func take(until deadline: UInt64) -> Element? {
         monitor.lock()
         defer { monitor.unlock() }

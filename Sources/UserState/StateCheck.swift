@@ -79,7 +79,8 @@ public struct StateCheck {
         let commit = try connection.integer("SELECT value FROM meta WHERE name = 'commit'") ?? -1
         let newest = try connection.integer(
             """
-            SELECT max(ifnull((SELECT max(sequence) FROM user), 0), ifnull((SELECT max(number) FROM event), 0),
+            SELECT max(
+                ifnull((SELECT max(sequence) FROM user), 0), ifnull((SELECT max(number) FROM event), 0),
                 ifnull((SELECT max(sequence) FROM erased), 0))
             """)
         if commit < newest ?? 0 { report.find("store: commit \(commit), rows are of \(newest ?? 0)") }

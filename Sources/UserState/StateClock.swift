@@ -1,6 +1,7 @@
 internal import Threading
 
-/// Times of events and ages of what is kept, unharmed by a wall clock that is set wrong while the daemon runs.
+/// Times of events and ages of what is kept, unharmed by a wall clock that is set wrong while the daemon
+/// runs.
 final class StateClock: Sendable {
     private let wall: @Sendable () -> Double
     private let monotonic: @Sendable () -> Double
@@ -22,8 +23,8 @@ final class StateClock: Sendable {
         last = Lock((startWall, startMonotonic))
     }
 
-    /// The time for what is dropped by age: a clock that leaps a year ahead must not cost a year of histories,
-    /// so after the start only time that has passed counts.
+    /// The time for what is dropped by age: a clock that leaps a year ahead must not cost a year of
+    /// histories, so after the start only time that has passed counts.
     var age: Double { startWall + (monotonic() - startMonotonic) }
 
     /// The time for what happens now: the wall clock's, but never before an earlier answer; while the wall

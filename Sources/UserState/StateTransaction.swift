@@ -12,7 +12,8 @@ final class StateTransaction {
     private let known: (String) -> StoredUser?
     private let seed: (String) -> UserSeed?
     private var drafts: [ExactString: Draft] = [:]
-    /// Users touched by the change under way, as they were before it; nil for those it was the first to touch.
+    /// Users touched by the change under way, as they were before it; nil for those it was the first to
+    /// touch.
     private var undo: [ExactString: Draft.State?] = [:]
     private var nextKey: Int64
     /// Counts every change of every user, over all commits.
@@ -183,7 +184,7 @@ final class StateTransaction {
         let sql =
             state.isStored
             ? "UPDATE user SET sequence = ?, total = ?, kept = ?, consent = ?, features = ? WHERE key = ?"
-            : "INSERT INTO user(sequence, total, kept, consent, features, key, id) VALUES(?, ?, ?, ?, ?, ?, ?)"
+            : "INSERT INTO user(sequence, total, kept, consent, features, key, id) VALUES(?,?,?,?,?,?,?)"
         try connection.run(sql, state.isStored ? values : values + [.text(draft.id)])
     }
 }

@@ -1,6 +1,7 @@
 /// Why user state could not be read or written.
 public enum UserStateError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The store refuses or fails: disk full, input/output error, damaged file. Nothing of the change is kept.
+    /// The store refuses or fails: disk full, input/output error, damaged file. Nothing of the change is
+    /// kept.
     case unavailable(String)
     /// The folder cannot be used at all.
     case unusable(path: String, reason: String)

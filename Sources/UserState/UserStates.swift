@@ -64,8 +64,8 @@ public final class UserStates: Sendable {
     /// Users read at a time by `forEachUser`: between them the log can be emptied.
     private static let usersAtATime = 64
 
-    /// Calls `body` with every user of whom something is kept, those not changed meanwhile once, until it says
-    /// false. Reads past the cache; any thread.
+    /// Calls `body` with every user of whom something is kept, those not changed meanwhile once, until it
+    /// says false. Reads past the cache; any thread.
     public func forEachUser(_ body: (StoredUser) -> Bool) throws(UserStateError) {
         var place: Int64?
         repeat {
@@ -83,8 +83,8 @@ public final class UserStates: Sendable {
     /// Names this store among all: sequences and commits of another one mean nothing here.
     public var epoch: UInt64 { store.epoch }
 
-    /// Seconds since 1970 for events that come without a time: never before an earlier answer of this process,
-    /// also when the wall clock is set back.
+    /// Seconds since 1970 for events that come without a time: never before an earlier answer of this
+    /// process, also when the wall clock is set back.
     public var now: Double { store.now }
 
     /// What was done since the start, and what there is now.

@@ -40,7 +40,8 @@ import Threading
                 return (
                     "<u\(user)>" + padding,
                     StoredEvent(
-                        itemID: "<i\(user)>" + padding, time: Double.random(in: 1e9..<1.001e9, using: &random),
+                        itemID: "<i\(user)>" + padding,
+                        time: Double.random(in: 1e9..<1.001e9, using: &random),
                         eventID: "<e\(user)>\(random.next())", recommendationID: "<r\(user)>" + padding)
                 )
             }
