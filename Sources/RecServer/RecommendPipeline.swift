@@ -166,7 +166,7 @@ final class RecommendPipeline {
         return slate
     }
 
-    private var hasRanker: Bool { snapshot.ranking.network != nil }
+    var hasRanker: Bool { snapshot.ranking.network != nil }
 
     /// Events of the model's window, and those of them that are to be encoded.
     private typealias EventCounts = (all: Int, toEncode: Int)
@@ -218,7 +218,7 @@ final class RecommendPipeline {
     }
 
     /// The query vector: the mean of the query items, else the tower's output; nil without either.
-    private func encodeUser(
+    func encodeUser(
         _ resolved: ResolvedRequest, _ request: RecommendRequest
     ) throws(Problem) -> MatrixView? {
         if let tower = snapshot.tower, let towerScratch {
@@ -234,7 +234,7 @@ final class RecommendPipeline {
         return towerVector
     }
 
-    private var towerVector: MatrixView? { snapshot.tower == nil ? nil : userVector.view.reading }
+    var towerVector: MatrixView? { snapshot.tower == nil ? nil : userVector.view.reading }
 
     private func retrieve(
         _ resolved: ResolvedRequest, _ query: MatrixView?, hasHistory: Bool, _ clock: inout StageClock
@@ -264,7 +264,7 @@ final class RecommendPipeline {
         return slate
     }
 
-    private func scored(_ candidates: [Candidate], by query: MatrixView?) throws(RetrievalError)
+    func scored(_ candidates: [Candidate], by query: MatrixView?) throws(RetrievalError)
         -> [Candidate]
     {
         let scores = try retriever.score(candidates.map(\.row), query: query)
@@ -395,49 +395,5 @@ final class RecommendPipeline {
             sequenceScore: ranker.sequenceScores?[index, 0], sequenceDot: ranker.sequenceDots?[index, 0],
             probabilities: zip(tasks, ranker.probabilities(of: index)).map { ($0.name, $1) },
             value: slate.scoreKind == .value ? slate.unboosted[index] : nil)
-    }
-}
-
-// MARK: - Goldens
-
-extension RecommendPipeline {
-    /// Every stage's output for a request with candidates, flattened row by row, as ModelFormat.md §4 names
-    /// them.
-    func stages(of request: RecommendRequest) throws(Problem) -> [String: [Float]] {
-        let resolved = try ResolvedRequest(request, snapshot, now: 0, isReplay: true)
-        ranker.begin(resolved.query)
-        ranker.prefill(keepingRows: true)
-        _ = try encodeUser(resolved, request)
-        let candidates: [Candidate]
-        // The tower's own score, as the ranker reads it, also where the request searches for a basket.
-        do throws(RetrievalError) {
-            candidates = try scored(resolved.candidates ?? [], by: towerVector)
-        } catch {
-            throw Problem(error)
-        }
-        var stages: [String: [Float]] = ["tower.score": candidates.map(\.retrievalScore)]
-        stages["tower.user_vector"] = towerVector?.copy()
-        stages["sequence.rows"] = ranker.historyRows?.copy()
-        stages["sequence.last_row"] = ranker.lastRow?.copy()
-        do throws(RankingError) {
-            try ranker.take(candidates)
-            ranker.scoreSequence()
-            stages["sequence.dot"] = ranker.sequenceDots?.copy()
-            stages["sequence.vector"] = ranker.sequenceVectors?.copy()
-            stages["sequence.score"] = ranker.sequenceScores?.copy()
-            guard hasRanker else { return stages }
-            try ranker.rank(userVector: towerVector, keepingInputs: true)
-            stages["ranker.features"] = ranker.inputRows?.copy()
-            stages["ranker.logits"] = ranker.logits?.copy()
-            stages["ranker.probabilities"] = candidates.indices.flatMap {
-                ranker.probabilities(of: $0).map(Float.init)
-            }
-            stages["value"] = try ranker.values(weights: resolved.profile.weights).map {
-                $0.map(Float.init) ?? .nan
-            }
-        } catch {
-            throw Problem(error, request)
-        }
-        return stages
     }
 }

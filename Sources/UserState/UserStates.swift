@@ -64,8 +64,8 @@ public final class UserStates: Sendable {
     /// Users read at a time by `forEachUser`: between them the log can be emptied.
     private static let usersAtATime = 64
 
-    /// Calls `body` with every user of whom something is kept, those not changed meanwhile once, until it says
-    /// false. Reads past the cache; any thread.
+    /// Calls `body` with every user of whom something is kept, those not changed meanwhile once, until it
+    /// says false. Reads past the cache; any thread.
     public func forEachUser(_ body: (StoredUser) -> Bool) throws(UserStateError) {
         var place: Int64?
         repeat {
