@@ -98,9 +98,13 @@ def ranker_logits(params: Params, config: RankerConfig, x0: jnp.ndarray) -> jnp.
 
 
 def fit_platt(logits: np.ndarray, labels: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """a and b of sigmoid(a·z + b) by Newton's method on the log likelihood."""
+    """a and b of sigmoid(a·z + b) by Newton's method on the log likelihood; a step that makes it worse is halved."""
     a, b = 1.0, 0.0
     z, y = logits.astype(np.float64), labels.astype(np.float64)
+
+    def loss(a: float, b: float) -> float:
+        return float((np.logaddexp(0, a * z + b) - y * (a * z + b)).mean()) + 0.5e-6 * (a - 1) ** 2
+
     for _ in range(steps):
         p = 1 / (1 + np.exp(-np.clip(a * z + b, -30, 30)))
         slope, curve = p - y, np.maximum(p * (1 - p), 1e-9)
@@ -108,7 +112,9 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray, steps: int = 50) -> tuple[
         hessian = np.array(
             [[(curve * z * z).mean() + 1e-6, (curve * z).mean()], [(curve * z).mean(), curve.mean() + 1e-9]]
         )
-        move = np.linalg.solve(hessian, gradient)
+        move, now = np.linalg.solve(hessian, gradient), loss(a, b)
+        while loss(a - move[0], b - move[1]) > now + 1e-12 and np.abs(move).max() > 1e-9:
+            move = move / 2
         a, b = a - move[0], b - move[1]
         if np.abs(move).max() < 1e-9:
             break

@@ -25,6 +25,17 @@ from recserver_train.ranker_training import assemble, standardise  # noqa: E402
 from recserver_train.serving import RankerInputs, Stages, moments  # noqa: E402
 
 
+class Calibration(unittest.TestCase):
+    def test_platt_finds_the_map_also_where_whole_newton_steps_run_away(self) -> None:
+        rng = np.random.default_rng(1)
+        for a, b in [(0.7, -2.0), (1.5, 0.5), (0.2, -4.0)]:
+            z = rng.normal(0, 3, 40_000)
+            y = rng.random(len(z)) < 1 / (1 + np.exp(-(a * z + b)))
+            np.testing.assert_allclose(dcn.fit_platt(z, y), (a, b), atol=0.15)
+        z = np.concatenate([np.full(50, -400.0), rng.normal(-2, 1, 9950)])
+        self.assertLess(np.abs(dcn.fit_platt(z, np.arange(len(z)) < 50)).max(), 1e3)
+
+
 class Losses(unittest.TestCase):
     def setUp(self) -> None:
         rng = np.random.default_rng(3)
