@@ -28,7 +28,8 @@ def new_folder() -> Path:
 
 
 def event(number: int, user: str = "u") -> dict:
-    return {"user_id": user, "item_id": f"film-{1 + number % 500:05}", "timestamp": NOW + number, "event_id": f"e-{number}"}
+    item = f"film-{1 + number % 500:05}"
+    return {"user_id": user, "item_id": item, "timestamp": NOW + number, "event_id": f"e-{number}"}
 
 
 def recovered(folder: Path) -> list[str]:
@@ -305,7 +306,8 @@ class Faults(harness.Case):
             self.skipTest("mounting needs root")
         folder = new_folder()
         folder.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True).returncode:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+        if subprocess.run(mount, capture_output=True).returncode:
             self.skipTest("no tmpfs can be mounted here")
         self.addCleanup(subprocess.run, ["umount", str(folder)])
         ballast = folder / "ballast"
