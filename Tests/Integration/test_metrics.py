@@ -130,6 +130,9 @@ class Metrics(harness.Case):
             {
                 "/recommend",
                 "/similar/{item_id}",
+                "/events",
+                "/users/{user_id}",
+                "/users/{user_id}/events/{event_id}",
                 "/livez",
                 "/readyz",
                 "/healthz",

@@ -72,9 +72,9 @@ class Logs(harness.Case):
 
 class Files(harness.Case):
     def test_example_settings_start_a_daemon(self) -> None:
-        daemon = self.start(
-            "--config", str(DEPLOY / "recserver.json"), "--host", "127.0.0.1", "--drain-delay-ms", "0"
-        )
+        folder = str(harness.SCRATCH / "example-state")
+        flags = ["--host", "127.0.0.1", "--drain-delay-ms", "0", "--state-dir", folder]
+        daemon = self.start("--config", str(DEPLOY / "recserver.json"), *flags)
         self.assertEqual(daemon.get("/readyz").status, 200)
 
     def test_service_unit_is_valid_and_confined(self) -> None:
