@@ -95,7 +95,10 @@ class Metrics(harness.Case):
             ),
             "recserver_protocol_errors_total": lambda: self.daemon.raw(b"BAD\r\n\r\n"),
             "recserver_connections_accepted_total": lambda: self.daemon.get("/livez"),
-            "recserver_history_tokens_total": lambda: self.daemon.recommend(user_id="demo-scifi-1"),
+            # Of nobody, so that the cache has none of it.
+            "recserver_history_tokens_total": lambda: self.daemon.recommend(
+                history=[{"item_id": "film-00001"}]
+            ),
             "recserver_deadline_missed_total": lambda: self.daemon.post(
                 {
                     "user_id": "demo-scifi-1",
