@@ -71,7 +71,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=clean_environment(environment),
+            env=clean_environment(environment, traced=bool(under)),
         )
         line = self.process.stdout.readline().decode()
         match = re.search(r"http://([\d.]+):(\d+)", line)
@@ -207,9 +207,11 @@ def read_answer(peer: socket.socket) -> Answer | None:
     return Answer(int(lines[0].split()[1]), headers, body[: int(headers.get("content-length", 0))])
 
 
-def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Ours without settings of the daemon."""
+def clean_environment(extra: dict[str, str] | None = None, traced: bool = False) -> dict[str, str]:
+    """Ours without settings of the daemon; of one that is traced leaks cannot be looked for."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RECSERVER_")}
+    if traced and "ASAN_OPTIONS" in kept:
+        kept["ASAN_OPTIONS"] += ":detect_leaks=0"
     return kept | (extra or {})
 
 
