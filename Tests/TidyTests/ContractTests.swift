@@ -8,7 +8,7 @@ import Testing
         let paths = yaml.split(separator: "\n").compactMap { line -> String? in
             line.wholeMatch(of: /[ ]{2}(\/\S*):/).map { String($0.output.1) }
         }
-        let metrics = try SourceTree.text("Sources/RecServer/Metrics.swift")
+        let metrics = try SourceTree.text("Sources/RecServer/Metrics/Metrics.swift")
         let routes = metrics.matches(of: /"(\/[^"]*)"/).map { String($0.output.1) }
         #expect(Set(paths) == Set(routes))
         #expect(paths.count == Set(paths).count)
@@ -39,7 +39,7 @@ import Testing
 
     @Test func `the operations guide names every setting with its default`() throws {
         let guide = try SourceTree.text("Sources/RecServer/RecServer.docc/Operations.md")
-        let configuration = try SourceTree.text("Sources/RecServer/Configuration.swift")
+        let configuration = SourceTree.text(ofFilesBelow: "Sources/RecServer/Settings/Tunables")
         let tunables = configuration.matches(
             of: /name: "([a-z_]+)"(?:,|,\s+)domain: \.\w+\((?:default: )?"?([\w.-]*)"?/)
         #expect(tunables.count >= 20)
@@ -54,7 +54,7 @@ import Testing
 
     @Test func `the operations guide names every metric`() throws {
         let guide = try SourceTree.text("Sources/RecServer/RecServer.docc/Operations.md")
-        let report = try SourceTree.text("Sources/RecServer/MetricsReport.swift")
+        let report = SourceTree.text(ofFilesBelow: "Sources/RecServer/Metrics")
         let kinds = report.matches(of: /writer\.(counter|gauge|histogram)\(\s*"([a-z_]+)"/)
         #expect(kinds.count >= 20)
         for kind in kinds {

@@ -41,6 +41,12 @@ struct SourceTree {
         try String(contentsOf: root.appending(path: path), encoding: .utf8)
     }
 
+    /// The text of all source files whose path begins with `prefix`.
+    static func text(ofFilesBelow prefix: String) -> String {
+        sources.filter { $0.path.hasPrefix(prefix) }.map { $0.lines.joined(separator: "\n") }
+            .joined(separator: "\n")
+    }
+
     private static func files(below folder: String) -> [File] {
         let base = root.appending(path: folder)
         let paths = FileManager.default.enumerator(atPath: base.path)?.compactMap { $0 as? String } ?? []
