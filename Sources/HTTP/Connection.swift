@@ -21,7 +21,8 @@ final class Connection {
     }
 
     let key: UInt64
-    /// The address that counts, and whether it is on this machine.
+    /// The address that counts, for limits and in requests, and whether it is on this machine.
+    var network: NetworkAddress?
     var peer: String
     var isLoopback: Bool
     let listener: ListenerProperties
@@ -30,6 +31,12 @@ final class Connection {
     var phase = Phase.open
     /// True when the connection is one too many: it gets 503 and does not count.
     var isRefused = false
+    /// It counts among those of its address.
+    var isCounted = false
+    /// The peer may say for whom it speaks.
+    var isListedProxy = false
+    /// A PROXY header has to come before all else.
+    var awaitsProxyHeader = false
     /// Listed for `settle`.
     var isTouched = false
     /// Listed for `advance` without a new event.
@@ -73,6 +80,7 @@ final class Connection {
     ) {
         self.key = key
         self.socket = socket
+        network = peer.network
         self.peer = peer.address
         isLoopback = peer.isLoopback
         self.listener = listener
@@ -134,6 +142,7 @@ final class Connection {
             loop.counters.bytesReceived.increase(by: count)
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
+            if awaitsProxyHeader, !takeProxyHeader(loop) { return }
             if input.isEmpty {
                 parse(&loop.scratch, loop)
                 if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
@@ -188,8 +197,7 @@ final class Connection {
     }
 
     private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        request.peer = peer
-        request.isLoopback = isLoopback
+        describePeer(in: &request, loop)
         request.receivedAt = loop.now
         requestStartedAt = nil
         bodyStartedAt = nil
