@@ -116,7 +116,14 @@ extension Connection {
         }
     }
 
-    private var isMidHead: Bool { phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput }
+    private var isMidHead: Bool {
+        phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput && !awaitsProxyHeader
+    }
+
+    /// Between two requests, or before the first.
+    var isIdle: Bool {
+        phase == .open && pipeline.isEmpty && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
+    }
 
     private func nextDeadline(_ loop: EventLoop) -> UInt64 {
         let times = loop.settings.times

@@ -21,12 +21,22 @@ final class Connection {
     }
 
     let key: UInt64
-    let peer: Peer
+    /// The address that counts, for limits and in requests, and whether it is on this machine.
+    var network: NetworkAddress?
+    var peer: String
+    var isLoopback: Bool
+    let listener: ListenerProperties
     let presence = Presence()
     let socket: Socket
     var phase = Phase.open
     /// True when the connection is one too many: it gets 503 and does not count.
     var isRefused = false
+    /// It counts among those of its address.
+    var isCounted = false
+    /// The peer may say for whom it speaks.
+    var isListedProxy = false
+    /// A PROXY header has to come before all else.
+    var awaitsProxyHeader = false
     /// Listed for `settle`.
     var isTouched = false
     /// Listed for `advance` without a new event.
@@ -64,10 +74,16 @@ final class Connection {
     /// The tick of the timer entry that counts; later entries are stale.
     var timerTick = UInt64.max
 
-    init(key: UInt64, socket: consuming Socket, peer: Peer, limits: HTTPLimits, now: UInt64) {
+    init(
+        key: UInt64, socket: consuming Socket, peer: Peer, listener: ListenerProperties, limits: HTTPLimits,
+        now: UInt64
+    ) {
         self.key = key
         self.socket = socket
-        self.peer = peer
+        network = peer.network
+        self.peer = peer.address
+        isLoopback = peer.isLoopback
+        self.listener = listener
         parser = HTTP1Parser(limits: limits)
         idleSince = now
         requestStartedAt = now
@@ -126,6 +142,7 @@ final class Connection {
             loop.counters.bytesReceived.increase(by: count)
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
+            if awaitsProxyHeader, !takeProxyHeader(loop) { return }
             if input.isEmpty {
                 parse(&loop.scratch, loop)
                 if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
@@ -180,8 +197,7 @@ final class Connection {
     }
 
     private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        request.peer = peer.address
-        request.isLoopback = peer.isLoopback
+        describePeer(in: &request, loop)
         request.receivedAt = loop.now
         requestStartedAt = nil
         bodyStartedAt = nil

@@ -32,8 +32,14 @@ public struct HTTPLimits: Sendable, Equatable {
 
     /// Requests on one connection; the last answer says `Connection: close`.
     public var requestsPerConnectionMax = 10_000
-    /// Connections of all loops together; more are answered 503 and closed.
+    /// Connections of all loops together. One more takes the place of the one that its loop has had idle
+    /// longest; where none is idle it is answered 503 and closed.
     public var connectionsMax = 10_000
+    /// Connections of one IPv4 address or IPv6 network of 64 bits; more are answered 503 and closed. Those of
+    /// Unix sockets and of listed proxies do not count. 0 for no limit.
+    public var connectionsPerAddressMax = 0
+    /// A connection that has had no request for this time may be closed to make place for another.
+    public var spareIdleTime = Duration.seconds(1)
     /// Requests of one connection that wait for their answers; then its socket is not read.
     public var pipelinedRequestsMax = 64
     /// Bytes of answers a peer has not taken; above this its socket is not read.
@@ -60,6 +66,7 @@ public struct HTTPLimits: Sendable, Equatable {
             ("bodyBytesPerSecondMin", bodyBytesPerSecondMin, 1...1_073_741_824),
             ("requestsPerConnectionMax", requestsPerConnectionMax, 1...1_000_000_000),
             ("connectionsMax", connectionsMax, 1...1_000_000),
+            ("connectionsPerAddressMax", connectionsPerAddressMax, 0...1_000_000),
             ("pipelinedRequestsMax", pipelinedRequestsMax, 1...10_000),
             ("unsentBytesMax", unsentBytesMax, 1...1_073_741_824),
             ("backlog", backlog, 1...65_535),
@@ -72,7 +79,7 @@ public struct HTTPLimits: Sendable, Equatable {
             ("headTimeout", headTimeout, .milliseconds(1)), ("bodyTimeout", bodyTimeout, .milliseconds(1)),
             ("bodyRateGrace", bodyRateGrace, .zero), ("writeTimeout", writeTimeout, .milliseconds(1)),
             ("idleTimeout", idleTimeout, .milliseconds(1)), ("drainIdleGrace", drainIdleGrace, .zero),
-            ("lingerTimeout", lingerTimeout, .zero),
+            ("lingerTimeout", lingerTimeout, .zero), ("spareIdleTime", spareIdleTime, .zero),
         ]
         for (name, value, least) in durations where value < least || value > .seconds(86_400) {
             throw .invalidLimit(name)

@@ -42,6 +42,15 @@ struct ReadBuffer {
         end = storage.count
     }
 
+    /// Drops the first `count` bytes.
+    mutating func drop(_ count: Int) {
+        precondition(0...self.count ~= count, "count \(count) is not in 0...\(self.count)")
+        start += count
+    }
+
+    /// The PROXY header that the bytes begin with.
+    func proxyHeader() -> ProxyHeader.Outcome { ProxyHeader.parse(storage.span.extracting(start..<end)) }
+
     /// Lets `parser` see the bytes and drops those it consumed.
     mutating func parse(with parser: inout HTTP1Parser) -> HTTP1Parser.Event {
         let (event, consumed) = parser.parse(storage.span.extracting(start..<end))
