@@ -21,7 +21,10 @@ final class Connection {
     }
 
     let key: UInt64
-    let peer: Peer
+    /// The address that counts, and whether it is on this machine.
+    var peer: String
+    var isLoopback: Bool
+    let listener: ListenerProperties
     let presence = Presence()
     let socket: Socket
     var phase = Phase.open
@@ -64,10 +67,15 @@ final class Connection {
     /// The tick of the timer entry that counts; later entries are stale.
     var timerTick = UInt64.max
 
-    init(key: UInt64, socket: consuming Socket, peer: Peer, limits: HTTPLimits, now: UInt64) {
+    init(
+        key: UInt64, socket: consuming Socket, peer: Peer, listener: ListenerProperties, limits: HTTPLimits,
+        now: UInt64
+    ) {
         self.key = key
         self.socket = socket
-        self.peer = peer
+        self.peer = peer.address
+        isLoopback = peer.isLoopback
+        self.listener = listener
         parser = HTTP1Parser(limits: limits)
         idleSince = now
         requestStartedAt = now
@@ -180,8 +188,8 @@ final class Connection {
     }
 
     private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        request.peer = peer.address
-        request.isLoopback = peer.isLoopback
+        request.peer = peer
+        request.isLoopback = isLoopback
         request.receivedAt = loop.now
         requestStartedAt = nil
         bodyStartedAt = nil

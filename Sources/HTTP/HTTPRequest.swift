@@ -10,9 +10,9 @@ public struct HTTPRequest: Sendable {
     public var headers: HTTPHeaders
     /// The body after transfer decoding; empty when there is none.
     public var body: [UInt8]
-    /// The numeric address of the peer.
+    /// The numeric address of the peer, or `unix`.
     public var peer: String
-    /// True when the peer is on this machine: 127.0.0.0/8 or ::1.
+    /// True when the peer is on this machine: a Unix socket, 127.0.0.0/8 or ::1.
     public var isLoopback: Bool
     /// When the head was complete: `MonotonicClock` nanoseconds.
     public var receivedAt: UInt64

@@ -132,12 +132,15 @@ final class Server {
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
-            host: configuration.text("host"), port: UInt16(configuration.integer("port")),
+            listeners: [
+                HTTPListener(
+                    .tcp(host: configuration.text("host"), port: UInt16(configuration.integer("port"))))
+            ],
             loops: configuration.integer("loops"),
             limits: httpLimits(), errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
         counters.attach(http)
-        let port = try http.start()
+        let port = try http.start().first?.port ?? 0
         logger.info(
             "settings",
             metadata: Dictionary(
@@ -153,9 +156,10 @@ final class Server {
         let (host, service) = (configuration.text("admin_host"), service)
         let handler = AdminHandler(service: service, loads: loads)
         let admin = HTTPServer(
-            host: host, port: wanted, limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            listeners: [HTTPListener(.tcp(host: host, port: wanted))], limits: httpLimits(),
+            errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        let port = try admin.start()
+        let port = try admin.start().first?.port ?? 0
         logger.info("admin listening", metadata: ["host": "\(host)", "port": "\(port)"])
         StandardStream.output.write("recserver admin listening on http://\(host):\(port)\n")
         return admin

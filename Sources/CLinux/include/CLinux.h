@@ -17,6 +17,7 @@ extern const int32_t CLinux_ENOMEM;
 extern const int32_t CLinux_ECONNABORTED;
 extern const int32_t CLinux_EADDRINUSE;
 extern const int32_t CLinux_EINVAL;
+extern const int32_t CLinux_EEXIST;
 extern const int32_t CLinux_ETIMEDOUT;
 
 /// The system's text for an errno value; never NULL.
@@ -131,13 +132,30 @@ int32_t CLinux_open_null(void);
 /// A non-blocking listening TCP socket on a numeric address.
 /// `reuse_port`: other sockets of this user may listen on the same port and share its connections.
 int32_t CLinux_listen_tcp(const char *_Nonnull host, uint16_t port, int32_t reuse_port, int32_t backlog);
-/// The local port of a bound socket or -errno.
-int32_t CLinux_local_port(int32_t fd);
+/// A non-blocking listening Unix socket at `path`, whose file gets the permissions `mode`. A file of a socket
+/// that nobody listens on is replaced; any other file is -EEXIST, and a socket that somebody listens on
+/// -EADDRINUSE. `file_id` receives device and inode of the new file.
+int32_t CLinux_listen_unix(
+    const char *_Nonnull path, uint32_t mode, int32_t backlog, uint64_t *_Nonnull file_id);
+/// Removes the file at `path` if it still is the one of `file_id`.
+void CLinux_remove_socket_file(const char *_Nonnull path, const uint64_t *_Nonnull file_id);
+/// Device and inode of the file at `path`; 0 or -errno.
+int32_t CLinux_file_id(const char *_Nonnull path, uint64_t *_Nonnull file_id);
+/// Makes a descriptor from elsewhere one of ours, non-blocking and close-on-exec: 0, -EINVAL unless it is a
+/// listening stream socket, or another -errno.
+int32_t CLinux_adopt_listener(int32_t fd);
+/// A copy of a descriptor, close-on-exec.
+int32_t CLinux_duplicate(int32_t fd);
 
-enum { CLinux_peer_bytes = 64 };
-/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `peer` receives the numeric address of
-/// the other side, NUL-terminated (CLinux_peer_bytes of room); `*is_loopback` is 1 for 127.0.0.0/8 and ::1.
-int32_t CLinux_accept(int32_t fd, char *_Nonnull peer, int32_t *_Nonnull is_loopback);
+enum { CLinux_path_bytes = 109, CLinux_address_words = 2 };
+/// Where a bound socket listens. TCP: the result is the port, `path` is empty, `address` (2 words, high and
+/// low) the IPv6 or IPv4-mapped address in host order. Unix: 65536, and the path, NUL-terminated
+/// (CLinux_path_bytes of room). Otherwise -errno.
+int32_t CLinux_local_address(int32_t fd, char *_Nonnull path, uint64_t *_Nonnull address);
+
+/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `address` (2 words) receives the other
+/// side's IPv6 or IPv4-mapped address in host order; `*is_unix` is 1, and the address 0, for a Unix socket.
+int32_t CLinux_accept(int32_t fd, uint64_t *_Nonnull address, int32_t *_Nonnull is_unix);
 int64_t CLinux_read(int32_t fd, void *_Nonnull bytes, size_t count);
 int64_t CLinux_write(int32_t fd, const void *_Nonnull bytes, size_t count);
 int32_t CLinux_shutdown_write(int32_t fd);
@@ -150,6 +168,7 @@ extern const uint32_t CLinux_EPOLLRDHUP;
 extern const uint32_t CLinux_EPOLLHUP;
 extern const uint32_t CLinux_EPOLLERR;
 extern const uint32_t CLinux_EPOLLET;
+extern const uint32_t CLinux_EPOLLEXCLUSIVE;
 
 typedef struct {
     uint64_t key;
