@@ -175,6 +175,7 @@ final class Server {
         limits.writeTimeout = milliseconds("write_timeout_ms")
         limits.idleTimeout = milliseconds("idle_timeout_ms")
         limits.connectionsMax = configuration.integer("connections_max")
+        limits.http2StreamsMax = configuration.integer("http2_streams_max")
         return limits
     }
 

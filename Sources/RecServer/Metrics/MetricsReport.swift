@@ -28,6 +28,7 @@ struct MetricsReport {
         writeHistories(&writer)
         writeSlates(&writer)
         writeConnections(&writer)
+        writeHTTP2(&writer)
         writeProcess(&writer)
         writer.end()
     }

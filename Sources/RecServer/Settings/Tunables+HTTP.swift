@@ -19,6 +19,9 @@ extension Configuration.Tunable {
             domain: .integer(default: 10_000, range: 1...1_000_000, unit: "connections"),
             why: "open connections over all loops; beyond it 503 and close"),
         .init(
+            name: "http2_streams_max", domain: .integer(default: 100, range: 1...1_000, unit: "streams"),
+            why: "requests that one HTTP/2 connection may have open; beyond it REFUSED_STREAM"),
+        .init(
             name: "body_max", domain: .integer(default: 1_048_576, range: 1024...67_108_864, unit: "bytes"),
             why: "largest request body; beyond it 413"),
         .init(
