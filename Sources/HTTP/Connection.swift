@@ -1,6 +1,6 @@
 import Threading
 
-/// One peer: HTTP/1 codec ∘ socket. Lives on its loop's thread and never leaves it.
+/// One peer: codec ∘ socket; the codec is HTTP/1, or HTTP/2 (`Connection+HTTP2.swift`). Lives on its loop's thread and never leaves it.
 ///
 /// Input side: bytes → requests → handler. The output side is in `Connection+Output.swift`.
 final class Connection {
@@ -44,6 +44,10 @@ final class Connection {
 
     // Input
     var parser: HTTP1Parser
+    /// The codec in place of `parser`, once the peer has begun HTTP/2.
+    var http2: HTTP2Session?
+    /// The first bytes may still be those that begin HTTP/2.
+    var awaitsPreface = true
     var input = ReadBuffer()
     /// `input` begins a request that the parser has not seen.
     var hasUnparsedInput = false
@@ -91,7 +95,8 @@ final class Connection {
 
     /// Back-pressure: while answers wait for handlers or for the peer, no further request is begun.
     private func isPaused(_ limits: HTTPLimits) -> Bool {
-        (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
+        if http2 != nil { return unsentByteCount > limits.unsentBytesMax }
+        return (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
             && !parser.isInBody
     }
 
@@ -168,11 +173,13 @@ final class Connection {
     private func endInput(_ loop: EventLoop) {
         hasPeerEnded = true
         isReadable = false
-        if pipeline.isEmpty, unsentByteCount == 0 { return close(loop) }
+        if isAnswered, unsentByteCount == 0 { return close(loop) }
         phase = .finishing
     }
 
     private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+        if awaitsPreface, !lookForPreface(bytes, loop) { return }
+        if let http2 { return receive(&bytes, http2, loop) }
         while phase == .open {
             if isPaused(loop.settings.limits) {
                 hasUnparsedInput = !bytes.isEmpty
@@ -197,21 +204,27 @@ final class Connection {
     }
 
     private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        describePeer(in: &request, loop)
-        request.receivedAt = loop.now
+        describe(&request, loop)
         requestStartedAt = nil
         bodyStartedAt = nil
         owesContinue = false
-        requestCount += 1
-        loop.counters.requests.increase()
         let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
         let sequence = firstSequence &+ UInt64(pipeline.count)
         pipeline.append(
             PendingAnswer(
-                form: .init(isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)))
+                form: .init(
+                    isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)))
         if closes { phase = .finishing }
         loop.settings.handler(
             request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+    }
+
+    /// Adds what the bytes do not say.
+    func describe(_ request: inout HTTPRequest, _ loop: EventLoop) {
+        describePeer(in: &request, loop)
+        request.receivedAt = loop.now
+        requestCount += 1
+        loop.counters.requests.increase()
     }
 
     /// Refuses what the peer sends: the answer follows those pending, then the connection closes.

@@ -174,7 +174,7 @@ final class EventLoop {
         switch message {
         case .answer(let key, let sequence, let response):
             guard let connection = connection(key) else { return }
-            connection.answer(sequence, response)
+            connection.answer(sequence, response, self)
             touch(connection)
         case .abandoned(let key, let sequence):
             guard let connection = connection(key) else { return }

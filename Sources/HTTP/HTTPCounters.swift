@@ -27,6 +27,8 @@ public struct HTTPCounters: Sendable, Equatable {
     public var bytesSent = 0
     /// Response header fields left out because they were unfit to send.
     public var fieldsLeftOut = 0
+    /// What concerns HTTP/2 alone.
+    public var http2 = HTTP2Counters()
 }
 
 /// The counters of one loop: written by its thread only, read by any.
@@ -43,6 +45,7 @@ final class LoopCounters: Sendable {
     let bytesReceived = Atomic<Int>(0)
     let bytesSent = Atomic<Int>(0)
     let fieldsLeftOut = Atomic<Int>(0)
+    let http2 = HTTP2LoopCounters()
 
     /// Adds this loop's numbers to `sum`.
     func add(to sum: inout HTTPCounters) {
@@ -58,6 +61,7 @@ final class LoopCounters: Sendable {
         sum.bytesReceived &+= bytesReceived.load(ordering: .relaxed)
         sum.bytesSent &+= bytesSent.load(ordering: .relaxed)
         sum.fieldsLeftOut &+= fieldsLeftOut.load(ordering: .relaxed)
+        http2.add(to: &sum.http2)
     }
 }
 

@@ -44,6 +44,20 @@ public struct HTTPLimits: Sendable, Equatable {
     public var pipelinedRequestsMax = 64
     /// Bytes of answers a peer has not taken; above this its socket is not read.
     public var unsentBytesMax = 256 * 1_024
+    /// HTTP/2: streams of one connection that are open, or cancelled and still worked on; more are refused.
+    public var http2StreamsMax = 100
+    /// HTTP/2: bytes that a peer may send on one stream before it is let send more.
+    public var http2StreamWindowBytes = 64 * 1_024
+    /// HTTP/2: the same for all streams of a connection together.
+    public var http2ConnectionWindowBytes = 1_024 * 1_024
+    /// HTTP/2: bytes of incomplete bodies on one connection; above this only the oldest body goes on.
+    public var http2BodyBytesMax = 8 * 1_024 * 1_024
+    /// HTTP/2: frames on one connection that brought neither content nor the end of a request, less 10 for
+    /// each answer and 1 for each 256 bytes of content sent; then GOAWAY and the end.
+    public var http2IdleFramesMax = 1_000
+    /// HTTP/2: streams on one connection that were reset, by the peer or for its faults, less 1 for each
+    /// answer; then GOAWAY and the end.
+    public var http2ResetsMax = 200
     /// Connections that wait in the kernel for each loop.
     public var backlog = 1_024
 
@@ -69,6 +83,12 @@ public struct HTTPLimits: Sendable, Equatable {
             ("connectionsPerAddressMax", connectionsPerAddressMax, 0...1_000_000),
             ("pipelinedRequestsMax", pipelinedRequestsMax, 1...10_000),
             ("unsentBytesMax", unsentBytesMax, 1...1_073_741_824),
+            ("http2StreamsMax", http2StreamsMax, 1...10_000),
+            ("http2StreamWindowBytes", http2StreamWindowBytes, 65_535...1_073_741_824),
+            ("http2ConnectionWindowBytes", http2ConnectionWindowBytes, 65_535...1_073_741_824),
+            ("http2BodyBytesMax", http2BodyBytesMax, 0...1_073_741_824),
+            ("http2IdleFramesMax", http2IdleFramesMax, 20...1_000_000_000),
+            ("http2ResetsMax", http2ResetsMax, 1...1_000_000_000),
             ("backlog", backlog, 1...65_535),
         ]
         for limit in bodyBytesMaxByPath.values where !(0...1_073_741_824).contains(limit) {

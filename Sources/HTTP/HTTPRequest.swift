@@ -1,3 +1,10 @@
+/// The versions of HTTP that the server speaks.
+public enum HTTPVersion: Sendable, Equatable, CaseIterable {
+    case http10
+    case http11
+    case http2
+}
+
 /// One complete request, as received.
 public struct HTTPRequest: Sendable {
     /// The method, upper or lower case as sent.
@@ -18,15 +25,15 @@ public struct HTTPRequest: Sendable {
     public var receivedAt: UInt64
     /// True when the connection stays open after the answer as far as the client is concerned.
     public var isKeepAlive: Bool
-    /// True for HTTP/1.0.
-    public var isHTTP10: Bool
+    /// The version it came in. In HTTP/2 names of header fields are lower-case, and `:authority` is Host.
+    public var version: HTTPVersion
 
     /// A request that no peer has sent: for tests and calls within the process.
     public init(
         method: String, path: String, query: String? = nil, headers: HTTPHeaders = HTTPHeaders([]),
         body: [UInt8] = [],
         peer: String = "127.0.0.1", isLoopback: Bool = true, receivedAt: UInt64 = 0, isKeepAlive: Bool = true,
-        isHTTP10: Bool = false
+        version: HTTPVersion = .http11
     ) {
         self.method = method
         self.path = path
@@ -37,7 +44,7 @@ public struct HTTPRequest: Sendable {
         self.isLoopback = isLoopback
         self.receivedAt = receivedAt
         self.isKeepAlive = isKeepAlive
-        self.isHTTP10 = isHTTP10
+        self.version = version
     }
 
     /// The body's media type without its parameters, in lower case; empty when the request does not say.
