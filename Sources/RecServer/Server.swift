@@ -37,7 +37,7 @@ final class Server {
                 ignoredSeconds: configuration.integer("ignored_ttl_s"),
                 shiftMaximum: configuration.integer("session_shift_max"),
                 sessionSeconds: configuration.integer("session_ttl_s")),
-            access: try Access(configuration, logger: logger),
+            access: try Access(configuration, logger: logger), edge: try Edge(configuration),
             feedback: try FeedbackLog.begun(configuration, logger: logger),
             accessLog: try AccessLog.begun(configuration, logger: logger),
             spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
@@ -86,8 +86,11 @@ final class Server {
         let pool = try ComputePool(
             count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
         let loads = try BundleLoads(service, configuration, threads: threads)
+        let listeners = try Listeners(
+            configuration, InheritedSockets(environment: ProcessEnvironment.value))
         return Parts(
-            pool: pool, loads: loads, http: try listen(pool, loads), admin: try listenForAdmin(loads))
+            pool: pool, loads: loads, http: try listen(listeners, pool, loads),
+            admin: try listenForAdmin(listeners.admin, loads))
     }
 
     /// How the first load ended.
@@ -124,45 +127,50 @@ final class Server {
         loads.reload()
     }
 
-    private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
+    private func listen(
+        _ listeners: Listeners, _ pool: ComputePool, _ loads: BundleLoads
+    ) throws -> HTTPServer {
         let counters = counters
         let handler = LoopHandler(
-            service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml,
+            service: service, pool: pool, loads: loads, openAPI: CodedContent(PackageResources.openapi_yaml),
             version: Self.version, startedAt: startedAt,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
-            listeners: [
-                HTTPListener(
-                    .tcp(host: configuration.text("host"), port: UInt16(configuration.integer("port"))))
-            ],
-            loops: configuration.integer("loops"),
-            limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            listeners: listeners.main, loops: configuration.integer("loops"),
+            limits: httpLimits(), trustedPeers: listeners.trusted,
+            errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
         counters.attach(http)
-        let port = try http.start().first?.port ?? 0
+        let addresses = try http.start()
         logger.info(
             "settings",
             metadata: Dictionary(
                 uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
-        logger.info("listening", metadata: ["host": "\(configuration.text("host"))", "port": "\(port)"])
-        StandardStream.output.write("recserver listening on http://\(configuration.text("host")):\(port)\n")
+        announce("listening", addresses)
         return http
     }
 
-    /// The listener for those who run the server; nil when it is off.
-    private func listenForAdmin(_ loads: BundleLoads) throws -> HTTPServer? {
-        guard let wanted = UInt16(exactly: configuration.integer("admin_port")) else { return nil }
-        let (host, service) = (configuration.text("admin_host"), service)
+    /// The server for those who run this one; nil when it is off.
+    private func listenForAdmin(_ listeners: [HTTPListener], _ loads: BundleLoads) throws -> HTTPServer? {
+        guard !listeners.isEmpty else { return nil }
+        let service = service
         let handler = AdminHandler(service: service, loads: loads)
         let admin = HTTPServer(
-            listeners: [HTTPListener(.tcp(host: host, port: wanted))], limits: httpLimits(),
+            listeners: listeners, limits: httpLimits(),
             errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        let port = try admin.start().first?.port ?? 0
-        logger.info("admin listening", metadata: ["host": "\(host)", "port": "\(port)"])
-        StandardStream.output.write("recserver admin listening on http://\(host):\(port)\n")
+        announce("admin listening", try admin.start())
         return admin
+    }
+
+    /// Says where the server listens, in the log and on standard output.
+    private func announce(_ what: String, _ addresses: [HTTPListener.Address]) {
+        for address in addresses {
+            logger.info("\(what)", metadata: ["address": "\(address)"])
+            let scheme = address.port == nil ? "" : "http://"
+            StandardStream.output.write("recserver \(what) on \(scheme)\(address)\n")
+        }
     }
 
     private func httpLimits() -> HTTPLimits {
@@ -175,6 +183,7 @@ final class Server {
         limits.writeTimeout = milliseconds("write_timeout_ms")
         limits.idleTimeout = milliseconds("idle_timeout_ms")
         limits.connectionsMax = configuration.integer("connections_max")
+        limits.connectionsPerAddressMax = configuration.integer("connections_per_address")
         return limits
     }
 
