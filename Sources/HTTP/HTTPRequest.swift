@@ -3,6 +3,15 @@ public enum HTTPVersion: Sendable, Equatable, CaseIterable {
     case http10
     case http11
     case http2
+
+    /// Its name in logs and traces: "HTTP/1.1".
+    public var name: String {
+        switch self {
+        case .http10: "HTTP/1.0"
+        case .http11: "HTTP/1.1"
+        case .http2: "HTTP/2"
+        }
+    }
 }
 
 /// One complete request, as received.
