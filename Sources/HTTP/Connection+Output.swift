@@ -132,7 +132,7 @@ extension Connection {
 
     /// Between two requests, or before the first.
     var isIdle: Bool {
-        phase == .open && pipeline.isEmpty && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
+        phase == .open && isAnswered && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
     }
 
     private func nextDeadline(_ loop: EventLoop) -> UInt64 {

@@ -173,6 +173,7 @@ final class Connection {
     private func endInput(_ loop: EventLoop) {
         hasPeerEnded = true
         isReadable = false
+        http2?.endInput()
         if isAnswered, unsentByteCount == 0 { return close(loop) }
         phase = .finishing
     }

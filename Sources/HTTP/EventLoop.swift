@@ -3,13 +3,8 @@ import Threading
 
 /// What all loops of a server share; frozen at the start.
 struct LoopSettings: Sendable {
-    /// The limits that are times, in nanoseconds.
-    struct Times: Sendable {
-        var head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
-    }
-
     let limits: HTTPLimits
-    let times: Times
+    let times: HTTPTimes
     let trustedPeers: TrustedPeers
     let handler: @Sendable (HTTPRequest, Exchange) -> Void
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
@@ -28,12 +23,7 @@ struct LoopSettings: Sendable {
         self.handler = handler
         self.errorResponse = errorResponse
         admitted = AdmittedCount()
-        times = Times(
-            head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
-            bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
-            idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
-            linger: limits.lingerTimeout.nanosecondsClamped,
-            spareIdle: limits.spareIdleTime.nanosecondsClamped)
+        times = HTTPTimes(limits)
     }
 }
 

@@ -13,13 +13,6 @@ enum LoopMessage: Sendable {
     case abort
 }
 
-/// Whether a connection is still there; shared by its loop and the threads that work for it.
-final class Presence: Sendable {
-    private let gone = Atomic<Bool>(false)
-    var isGone: Bool { gone.load(ordering: .relaxed) }
-    func leave() { gone.store(true, ordering: .relaxed) }
-}
-
 /// A request awaiting its answer: the reply handle, which may travel to any thread.
 ///
 /// If the last copy disappears unanswered, the client gets the server's answer to

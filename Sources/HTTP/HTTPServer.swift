@@ -1,6 +1,6 @@
 import Threading
 
-/// An HTTP/1.1 server: one epoll and thread for each loop, which takes connections of every listener.
+/// A server of HTTP/1.1 and, to peers that begin with its preface, HTTP/2: one epoll and thread for each loop, which takes connections of every listener.
 ///
 /// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to
 /// another thread. All methods may be called from any thread.

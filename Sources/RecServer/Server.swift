@@ -184,6 +184,7 @@ final class Server {
         limits.idleTimeout = milliseconds("idle_timeout_ms")
         limits.connectionsMax = configuration.integer("connections_max")
         limits.connectionsPerAddressMax = configuration.integer("connections_per_address")
+        limits.http2StreamsMax = configuration.integer("http2_streams_max")
         return limits
     }
 

@@ -29,6 +29,7 @@ struct MetricsReport {
         writeSlates(&writer)
         writeConnections(&writer)
         writeEdge(&writer)
+        writeHTTP2(&writer)
         writeProcess(&writer)
         writer.end()
     }

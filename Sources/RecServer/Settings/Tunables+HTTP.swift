@@ -41,6 +41,9 @@ extension Configuration.Tunable {
             name: "compress_min", domain: .integer(default: 1024, range: 64...67_108_864, unit: "bytes"),
             why: "smallest answer that is compressed"),
         .init(
+            name: "http2_streams_max", domain: .integer(default: 100, range: 1...1_000, unit: "streams"),
+            why: "requests that one HTTP/2 connection may have open; beyond it REFUSED_STREAM"),
+        .init(
             name: "body_max", domain: .integer(default: 1_048_576, range: 1024...67_108_864, unit: "bytes"),
             why: "largest request body; beyond it 413"),
         .init(
