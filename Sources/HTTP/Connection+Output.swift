@@ -3,7 +3,7 @@ import Threading
 // Output side: answers in request order → bytes → socket; and the ends of a connection.
 extension Connection {
     /// Bytes of answers that the kernel has not taken.
-    var unsentByteCount: Int { output.count - sentByteCount }
+    var unsentByteCount: Int { output.count - sentByteCount + (tls?.unsentByteCount ?? 0) }
 
     /// Takes the answer to request `sequence`; `settle` sends it.
     func answer(_ sequence: UInt64, _ response: HTTPResponse) {
@@ -69,9 +69,8 @@ extension Connection {
     private func flush(_ loop: EventLoop) {
         while unsentByteCount > 0 {
             guard isWritable else { return }
-            switch socket.write(output, from: sentByteCount) {
+            switch send(loop) {
             case .bytes(let count):
-                sentByteCount += count
                 loop.counters.bytesSent.increase(by: count)
             case .wouldBlock:
                 isWritable = false
@@ -85,7 +84,15 @@ extension Connection {
             loop.recycleOutput(&output)
             idleSince = loop.now
         }
-        if phase == .finishing, pipeline.isEmpty { finish(loop) }
+        guard phase == .finishing, pipeline.isEmpty else { return }
+        if sayGoodbye(loop) { flush(loop) } else { finish(loop) }
+    }
+
+    private func send(_ loop: EventLoop) -> Socket.Transfer {
+        if let tls { return send(through: tls, loop) }
+        let transfer = socket.write(output, from: sentByteCount)
+        if case .bytes(let count) = transfer { sentByteCount += count }
+        return transfer
     }
 
     /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its
@@ -101,6 +108,7 @@ extension Connection {
 
     func close(_ loop: EventLoop) {
         guard phase != .closed else { return }
+        endTLS(loop)
         phase = .closed
         presence.leave()
         loop.remove(self)
@@ -124,6 +132,7 @@ extension Connection {
         var next = UInt64.max
         if unsentByteCount > 0 { next = blockedSince &+ times.write }
         guard phase == .open else { return next }
+        if let tls, tls.isHandshaking { return min(next, handshakeDeadline(tls, loop)) }
         if parser.isInBody {
             next = min(next, bodyDeadline(loop))
         } else if isMidHead || requestCount == 0 && !loop.isDraining {

@@ -20,6 +20,8 @@ public struct HTTPCounters: Sendable, Equatable {
     public var bytesSent = 0
     /// Response header fields left out because they were unfit to send.
     public var fieldsLeftOut = 0
+    /// What TLS listeners have counted.
+    public var tls = TLSCounters()
 }
 
 /// The counters of one loop: written by its thread only, read by any.
@@ -33,6 +35,7 @@ final class LoopCounters: Sendable {
     let bytesReceived = Atomic<Int>(0)
     let bytesSent = Atomic<Int>(0)
     let fieldsLeftOut = Atomic<Int>(0)
+    let tls = LoopTLSCounters()
 
     /// Adds this loop's numbers to `sum`.
     func add(to sum: inout HTTPCounters) {
@@ -45,6 +48,7 @@ final class LoopCounters: Sendable {
         sum.bytesReceived &+= bytesReceived.load(ordering: .relaxed)
         sum.bytesSent &+= bytesSent.load(ordering: .relaxed)
         sum.fieldsLeftOut &+= fieldsLeftOut.load(ordering: .relaxed)
+        tls.add(to: &sum.tls)
     }
 }
 

@@ -13,6 +13,13 @@ public struct HTTPLimits: Sendable, Equatable {
     /// Bytes of chunk extensions in one body; more is 400.
     public var chunkExtensionBytesMax = 4 * 1_024
 
+    /// From the connection to the end of its TLS handshake; then it is cut.
+    public var handshakeTimeout = Duration.seconds(10)
+    /// TLS handshakes of all loops that are under way; a connection that would begin one more is cut.
+    public var handshakesMax = 1_000
+    /// Bytes of a client until its handshake is done; then it is cut.
+    public var handshakeBytesMax = 65_536
+
     /// From the connection, or the first byte of a later request, to the end of the head; then 408.
     public var headTimeout = Duration.seconds(10)
     /// From the end of the head to the end of the body; then 408.
@@ -62,7 +69,8 @@ public struct HTTPLimits: Sendable, Equatable {
             ("connectionsMax", connectionsMax, 1...1_000_000),
             ("pipelinedRequestsMax", pipelinedRequestsMax, 1...10_000),
             ("unsentBytesMax", unsentBytesMax, 1...1_073_741_824),
-            ("backlog", backlog, 1...65_535),
+            ("backlog", backlog, 1...65_535), ("handshakesMax", handshakesMax, 1...1_000_000),
+            ("handshakeBytesMax", handshakeBytesMax, 1_024...1_048_576),
         ]
         for limit in bodyBytesMaxByPath.values where !(0...1_073_741_824).contains(limit) {
             throw .invalidLimit("bodyBytesMaxByPath")
@@ -72,7 +80,7 @@ public struct HTTPLimits: Sendable, Equatable {
             ("headTimeout", headTimeout, .milliseconds(1)), ("bodyTimeout", bodyTimeout, .milliseconds(1)),
             ("bodyRateGrace", bodyRateGrace, .zero), ("writeTimeout", writeTimeout, .milliseconds(1)),
             ("idleTimeout", idleTimeout, .milliseconds(1)), ("drainIdleGrace", drainIdleGrace, .zero),
-            ("lingerTimeout", lingerTimeout, .zero),
+            ("lingerTimeout", lingerTimeout, .zero), ("handshakeTimeout", handshakeTimeout, .milliseconds(1)),
         ]
         for (name, value, least) in durations where value < least || value > .seconds(86_400) {
             throw .invalidLimit(name)

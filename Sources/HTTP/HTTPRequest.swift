@@ -20,6 +20,10 @@ public struct HTTPRequest: Sendable {
     public var isKeepAlive: Bool
     /// True for HTTP/1.0.
     public var isHTTP10: Bool
+    /// True when it came over TLS.
+    public var isSecure = false
+    /// The certificate that the client has shown, verified; nil without one.
+    public var clientCertificate: ClientCertificate?
 
     /// A request that no peer has sent: for tests and calls within the process.
     public init(

@@ -10,6 +10,7 @@ final class Server {
     private let configuration: Configuration
     private let logger: Logger
     private let service: RecommendService
+    private let certificates: Certificates?
     private let startedAt = WallClock.nanoseconds
     private let counters = CountersSource()
 
@@ -38,6 +39,7 @@ final class Server {
                 sessionSeconds: configuration.integer("session_ttl_s")),
             access: try Access(configuration, logger: logger),
             feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
+        certificates = try Certificates(configuration, logger: logger)
         seeds.attach(service.registry)
     }
 
@@ -116,6 +118,7 @@ final class Server {
     /// What SIGHUP asks for.
     private func reload(_ loads: BundleLoads) {
         service.access.reload(logger: logger)
+        certificates?.reload(logger: logger)
         loads.reload()
     }
 
@@ -123,26 +126,44 @@ final class Server {
         let counters = counters
         let handler = LoopHandler(
             service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml,
-            version: Self.version, startedAt: startedAt,
+            version: Self.version, startedAt: startedAt, certificates: certificates,
             counters: { counters.value })
         let service = service
+        let listeners = try wantedListeners()
         let http = HTTPServer(
-            listeners: [
-                HTTPListener(
-                    .tcp(host: configuration.text("host"), port: UInt16(configuration.integer("port"))))
-            ],
-            loops: configuration.integer("loops"),
+            listeners: listeners, loops: configuration.integer("loops"),
             limits: httpLimits(), errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
         counters.attach(http)
-        let port = try http.start().first?.port ?? 0
+        let bound = try http.start()
         logger.info(
             "settings",
             metadata: Dictionary(
                 uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
-        logger.info("listening", metadata: ["host": "\(configuration.text("host"))", "port": "\(port)"])
-        StandardStream.output.write("recserver listening on http://\(configuration.text("host")):\(port)\n")
+        for (listener, address) in zip(listeners, bound) {
+            let scheme = listener.tls == nil ? "http" : "https"
+            logger.info("listening", metadata: ["scheme": "\(scheme)", "address": "\(address)"])
+            StandardStream.output.write("recserver listening on \(scheme)://\(address)\n")
+        }
         return http
+    }
+
+    /// Where the settings say that requests come from.
+    private func wantedListeners() throws(Configuration.Invalid) -> [HTTPListener] {
+        let host = configuration.text("host")
+        var listeners: [HTTPListener] = []
+        if let port = UInt16(exactly: configuration.integer("port")) {
+            listeners.append(HTTPListener(.tcp(host: host, port: port)))
+        }
+        if let certificates, let port = UInt16(exactly: configuration.integer("tls_port")) {
+            var listener = HTTPListener(.tcp(host: host, port: port))
+            listener.tls = certificates.context
+            listeners.append(listener)
+        }
+        guard !listeners.isEmpty else {
+            throw Configuration.Invalid(description: "port: -1 leaves no listener; set tls_port")
+        }
+        return listeners
     }
 
     /// The listener for those who run the server; nil when it is off.
@@ -165,6 +186,7 @@ final class Server {
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
         limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
+        limits.handshakeTimeout = milliseconds("tls_handshake_timeout_ms")
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")

@@ -3,8 +3,8 @@ extension Configuration.Tunable {
     static let http: [Configuration.Tunable] = [
         .init(name: "host", domain: .text("127.0.0.1"), why: "IPv4 address to listen on; 0.0.0.0 for all"),
         .init(
-            name: "port", domain: .integer(default: 8080, range: 0...65535, unit: ""),
-            why: "TCP port; 0 picks a free one and prints it"),
+            name: "port", domain: .integer(default: 8080, range: -1...65535, unit: ""),
+            why: "TCP port for plain HTTP; -1 for none, 0 picks a free one and prints it"),
         .init(
             name: "loops", domain: .integer(default: 1, range: 1...64, unit: "threads"),
             why: "threads that own sockets"),
