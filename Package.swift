@@ -53,7 +53,7 @@ let package = Package(
             swiftSettings: strict),
 
         // MARK: - Capability: what we can do; never import each other
-        module("HTTP", ["Threading", "CLinux", "COpenSSL"]),
+        module("HTTP", ["Threading", "CLinux", "CNGHTTP2", "COpenSSL"]),
         module("Retrieval", ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"]),
         module("Ranking", ["RecCore", "Kernels", "Artifacts", "Features", "Threading"]),
         module("UserState", ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"]),
@@ -77,6 +77,7 @@ let package = Package(
         .target(name: "CSQLite", cSettings: c, linkerSettings: [.linkedLibrary("sqlite3")]),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CNGHTTP2"),
 
         // MARK: - Tests
         .target(

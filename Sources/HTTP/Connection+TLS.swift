@@ -81,6 +81,7 @@ extension Connection {
             loop.settings.handshakes.leave()
             loop.counters.tls.countHandshake(agreement)
             tls.completeHandshake(agreement)
+            if agreement.applicationProtocol == "h2" { beginHTTP2(loop) }
             // The first request has its time from here on.
             requestStartedAt = loop.now
             idleSince = loop.now
@@ -95,6 +96,8 @@ extension Connection {
         if tls.isHandshaking { loop.settings.handshakes.leave() }
         tls.abandonHandshake()
         presence.leave()
+        http2?.leave()
+        http2 = nil
         firstSequence &+= UInt64(pipeline.count)
         pipeline.removeAll()
         output.removeAll()

@@ -23,6 +23,7 @@ final class Server {
     init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        let identifiers = IdentifierSource()
         let seeds = SeedSource(eventMaximum: configuration.integer("history_max"))
         service = try RecommendService(
             settings: PipelineSettings(configuration),
@@ -38,7 +39,10 @@ final class Server {
                 shiftMaximum: configuration.integer("session_shift_max"),
                 sessionSeconds: configuration.integer("session_ttl_s")),
             access: try Access(configuration, logger: logger),
-            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
+            feedback: try FeedbackLog.begun(configuration, logger: logger),
+            accessLog: try AccessLog.begun(configuration, logger: logger),
+            spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
+            identifiers: identifiers, logger: logger)
         certificates = try Certificates(configuration, logger: logger)
         seeds.attach(service.registry)
     }
@@ -110,7 +114,8 @@ final class Server {
             // The load may have published since this thread looked.
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
             case .hangUp: reload(loads)
-            case nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .upgrade, .woken, nil: continue
             }
         }
     }
@@ -201,7 +206,8 @@ final class Server {
             switch try Signals.wait() {
             case .hangUp: reload(loads)
             case .terminate, .interrupt: return
-            case nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .upgrade, .woken, nil: continue
             }
         }
     }
@@ -212,7 +218,8 @@ final class Server {
         while case let rest = end - MonotonicClock.now, rest > .zero {
             switch try? Signals.wait(within: rest) {
             case .terminate, .interrupt: return
-            case .hangUp, nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .hangUp, .upgrade, .woken, nil: continue
             }
         }
     }
@@ -240,6 +247,8 @@ final class Server {
         // What was posted is durable before the process ends.
         service.users?.stop()
         service.feedback?.stop()
+        service.accessLog?.stop()
+        service.spans?.stop()
         return isClean
     }
 }

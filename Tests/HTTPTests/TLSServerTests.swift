@@ -128,6 +128,22 @@ final class TLSSocketClient {
         #expect(test.eventually { $0.connectionsOpen == 0 })
     }
 
+    @Test func `HTTP 2 is spoken where the handshake has chosen it, and only there`() throws {
+        let test = try server()
+        let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0"
+        let chosen = TLSSocketClient(port: test.port, .init(protocols: ["h2", "http/1.1"]))
+        #expect(chosen.connect())
+        chosen.send(preface)
+        while chosen.tls.received.count < 9, chosen.receive() {}
+        #expect(chosen.tls.received[3] == 4, "SETTINGS")
+        for protocols in [[], ["http/1.1"]] {
+            let client = TLSSocketClient(port: test.port, .init(protocols: protocols))
+            #expect(client.connect())
+            client.send(preface)
+            #expect(client.received(until: "\r\n\r\n").hasPrefix("HTTP/1.1 505"))
+        }
+    }
+
     @Test func `plain HTTP on a TLS port gets 400 in plain`() throws {
         let test = try server()
         let client = TestClient(port: test.port)

@@ -83,13 +83,45 @@ void CLinux_monitor_broadcast(CLinux_monitor *_Nonnull monitor);
 extern const int32_t CLinux_SIGTERM;
 extern const int32_t CLinux_SIGINT;
 extern const int32_t CLinux_SIGHUP;
+extern const int32_t CLinux_SIGUSR1;
+extern const int32_t CLinux_SIGUSR2;
+/// What CLinux_signals_wait gives for a call of CLinux_signals_wake: larger than any signal's number.
+enum { CLinux_woken = 1000 };
 
-/// From here on SIGTERM, SIGINT and SIGHUP are counted, whichever thread they are delivered to, and SIGPIPE
+/// From here on SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 are counted, whichever thread they are delivered to, and SIGPIPE
 /// and SIGXFSZ are ignored; the calling thread no longer blocks the counted ones. 0 or -errno.
 int32_t CLinux_signals_install(void);
-/// Takes one counted signal, SIGTERM before SIGINT before SIGHUP, and waits for one if there is none: its
-/// number, 0 when `timeout_nanoseconds` (negative: for ever) passed, or -errno. One thread at a time.
+/// Takes one counted signal, in the order above, and waits for one if there is none: its number, 0 when `timeout_nanoseconds` (negative: for ever) passed, or -errno. One thread at a time.
 int32_t CLinux_signals_wait(int64_t timeout_nanoseconds);
+/// Lets CLinux_signals_wait return CLinux_woken once, after all signals; any thread.
+void CLinux_signals_wake(void);
+
+// MARK: - Other processes
+
+/// Starts `arguments[0]` with exactly the descriptors given (besides 0, 1 and 2, which it shares) and this
+/// environment; both arrays end with NULL. Its signals are neither blocked nor handled. Its id or -errno.
+int32_t CLinux_spawn(
+    const char *_Nonnull path, char *_Nullable const *_Nonnull arguments,
+    char *_Nullable const *_Nonnull environment, const int32_t *_Nonnull descriptors, int32_t count);
+/// 1 when the child has ended, which is then forgotten; 0 while it runs; or -errno.
+int32_t CLinux_reap(int32_t process);
+/// Sends a signal; 0 or -errno.
+int32_t CLinux_kill(int32_t process, int32_t number);
+int32_t CLinux_process_id(void);
+int32_t CLinux_parent_id(void);
+/// A connected pair of close-on-exec stream sockets; 0 or -errno.
+int32_t CLinux_socket_pair(int32_t *_Nonnull descriptors);
+/// Waits up to `timeout_milliseconds` (-1: for ever) for something to read, or the end: 1, 0, or -errno.
+int32_t CLinux_wait_readable(int32_t fd, int32_t timeout_milliseconds);
+/// Makes an inherited descriptor close-on-exec; 0, or -errno where it is none.
+int32_t CLinux_adopt(int32_t fd);
+/// 1 when the descriptor is a listening stream socket, else 0.
+int32_t CLinux_is_listening(int32_t fd);
+/// Sends one datagram to a Unix socket: a path, or "@" and an abstract name. 0 or -errno.
+int32_t CLinux_notify(const char *_Nonnull socket_name, const void *_Nonnull bytes, size_t count);
+/// Connects a blocking TCP socket, whose reads and writes give up (-EAGAIN) after the same time. A name is
+/// looked up. A descriptor or -errno.
+int32_t CLinux_connect_tcp(const char *_Nonnull host, uint16_t port, int32_t timeout_milliseconds);
 
 // MARK: - Files and sockets
 
