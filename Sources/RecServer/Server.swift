@@ -10,6 +10,7 @@ final class Server {
     private let configuration: Configuration
     private let logger: Logger
     private let service: RecommendService
+    private let certificates: Certificates?
     private let startedAt = WallClock.nanoseconds
     private let counters = CountersSource()
 
@@ -42,6 +43,7 @@ final class Server {
             accessLog: try AccessLog.begun(configuration, logger: logger),
             spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
             identifiers: identifiers, logger: logger)
+        certificates = try Certificates(configuration, logger: logger)
         seeds.attach(service.registry)
     }
 
@@ -87,7 +89,8 @@ final class Server {
             count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
         let loads = try BundleLoads(service, configuration, threads: threads)
         let listeners = try Listeners(
-            configuration, InheritedSockets(environment: ProcessEnvironment.value))
+            configuration, InheritedSockets(environment: ProcessEnvironment.value),
+            tls: certificates?.context)
         return Parts(
             pool: pool, loads: loads, http: try listen(listeners, pool, loads),
             admin: try listenForAdmin(listeners.admin, loads))
@@ -124,6 +127,7 @@ final class Server {
     /// What SIGHUP asks for.
     private func reload(_ loads: BundleLoads) {
         service.access.reload(logger: logger)
+        certificates?.reload(logger: logger)
         loads.reload()
     }
 
@@ -133,7 +137,7 @@ final class Server {
         let counters = counters
         let handler = LoopHandler(
             service: service, pool: pool, loads: loads, openAPI: CodedContent(PackageResources.openapi_yaml),
-            version: Self.version, startedAt: startedAt,
+            version: Self.version, startedAt: startedAt, certificates: certificates,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
@@ -147,7 +151,7 @@ final class Server {
             "settings",
             metadata: Dictionary(
                 uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
-        announce("listening", addresses)
+        announce("listening", listeners.main, addresses)
         return http
     }
 
@@ -160,15 +164,17 @@ final class Server {
             listeners: listeners, limits: httpLimits(),
             errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        announce("admin listening", try admin.start())
+        announce("admin listening", listeners, try admin.start())
         return admin
     }
 
     /// Says where the server listens, in the log and on standard output.
-    private func announce(_ what: String, _ addresses: [HTTPListener.Address]) {
-        for address in addresses {
-            logger.info("\(what)", metadata: ["address": "\(address)"])
-            let scheme = address.port == nil ? "" : "http://"
+    private func announce(_ what: String, _ listeners: [HTTPListener], _ addresses: [HTTPListener.Address]) {
+        for (listener, address) in zip(listeners, addresses) {
+            let isSecure = listener.tls != nil
+            logger.info(
+                "\(what)", metadata: ["address": "\(address)", "scheme": "\(isSecure ? "https" : "http")"])
+            let scheme = address.port == nil ? "" : isSecure ? "https://" : "http://"
             StandardStream.output.write("recserver \(what) on \(scheme)\(address)\n")
         }
     }
@@ -178,6 +184,7 @@ final class Server {
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
         limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
+        limits.handshakeTimeout = milliseconds("tls_handshake_timeout_ms")
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")

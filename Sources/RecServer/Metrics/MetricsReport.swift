@@ -9,6 +9,7 @@ struct MetricsReport {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
+    let certificates: Certificates?
     let counters: HTTPCounters?
     let version: String
     /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a
@@ -30,6 +31,7 @@ struct MetricsReport {
         writeConnections(&writer)
         writeEdge(&writer)
         writeHTTP2(&writer)
+        writeTLS(&writer)
         writeProcess(&writer)
         writer.end()
     }

@@ -4,7 +4,7 @@ extension Configuration.Tunable {
         .init(name: "host", domain: .text("127.0.0.1"), why: "IPv4 address to listen on; 0.0.0.0 for all"),
         .init(
             name: "port", domain: .integer(default: 8080, range: -1...65535, unit: ""),
-            why: "TCP port; 0 picks a free one and prints it, -1 listens on the Unix socket alone"),
+            why: "TCP port for plain HTTP; 0 picks a free one and prints it, -1 for none"),
         .init(
             name: "unix_socket", domain: .text(""),
             why: "path of a Unix socket to listen on besides, with permissions 0660"),
