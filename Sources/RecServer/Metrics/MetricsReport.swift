@@ -87,7 +87,8 @@ struct MetricsReport {
             "recserver_feedback_errors", "Attempts to write the feedback log that failed.",
             [("", feedback.writer.errors.value)])
         writer.counter(
-            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.writer.bytes.value)])
+            "recserver_feedback_bytes", "Bytes written to the feedback log.",
+            [("", feedback.writer.bytes.value)])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {
