@@ -5,21 +5,25 @@ import Threading
 struct LoopSettings: Sendable {
     /// The limits that are times, in nanoseconds.
     struct Times: Sendable {
-        var head, body, bodyGrace, write, idle, drainIdle, linger: UInt64
+        var head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
     }
 
     let limits: HTTPLimits
     let times: Times
+    let trustedPeers: TrustedPeers
     let handler: @Sendable (HTTPRequest, Exchange) -> Void
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
     /// Connections of all loops that count towards the limit.
     let admitted: AdmittedCount
+    /// Connections of all loops by address.
+    let addresses = AddressCounts()
 
     init(
-        limits: HTTPLimits, handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
+        limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
     ) {
         self.limits = limits
+        self.trustedPeers = trustedPeers
         self.handler = handler
         self.errorResponse = errorResponse
         admitted = AdmittedCount()
@@ -27,7 +31,8 @@ struct LoopSettings: Sendable {
             head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
             bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
             idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
-            linger: limits.lingerTimeout.nanosecondsClamped)
+            linger: limits.lingerTimeout.nanosecondsClamped,
+            spareIdle: limits.spareIdleTime.nanosecondsClamped)
     }
 }
 
@@ -68,6 +73,8 @@ final class EventLoop {
     var spare = SpareDescriptor()
     /// Until when no connections are accepted.
     var acceptsAgainAt: UInt64?
+    /// Until when no idle connection will be found.
+    var seeksIdleAt: UInt64 = 0
     var connections: [Connection?] = []
     var freeSlots: [Int] = []
     var generation: UInt32 = 0
@@ -166,7 +173,7 @@ final class EventLoop {
         switch message {
         case .answer(let key, let sequence, let response):
             guard let connection = connection(key) else { return }
-            connection.answer(sequence, response)
+            connection.answer(sequence, response, self)
             touch(connection)
         case .abandoned(let key, let sequence):
             guard let connection = connection(key) else { return }
@@ -220,6 +227,7 @@ final class EventLoop {
         freeSlots.append(slot)
         openCount -= 1
         if connection.isRefused { refusedCount -= 1 } else { settings.admitted.leave() }
+        if connection.isCounted, let network = connection.network { settings.addresses.leave(network) }
         counters.connectionsOpen.store(openCount, ordering: .relaxed)
     }
 

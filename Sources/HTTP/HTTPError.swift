@@ -12,6 +12,8 @@ public enum HTTPError: Error, Equatable, Sendable {
     case invalidLimit(String)
     /// A server starts once.
     case alreadyStarted
+    /// A certificate, a key or a list of authorities cannot be used; `file` is empty where none is named.
+    case tls(file: String, reason: String)
 }
 
 /// Why the HTTP layer itself answers a request with an error; each but `abandoned` closes the connection.

@@ -31,12 +31,14 @@ public final class HTTPServer: Sendable {
     ///   - listeners: at most 1,000.
     ///   - loops: number of loop threads, at least 1.
     ///   - cores: processors to pin the loops to, in turn; empty for none.
+    ///   - trustedPeers: proxies that may say for whom they speak, by a PROXY header or `X-Forwarded-For`.
     ///   - errorResponse: the answer to what the HTTP layer refuses, and to a request whose exchange
     ///     disappeared unanswered; runs on a loop's thread. The status of the answer should be that of the
     ///     error.
     ///   - handler: gets each request once, with the handle to answer it.
     public init(
         listeners: [HTTPListener], loops: Int = 1, cores: [Int] = [], limits: HTTPLimits = HTTPLimits(),
+        trustedPeers: TrustedPeers = TrustedPeers(),
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse = { .problem($0) },
         handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void
     ) {
@@ -44,7 +46,8 @@ public final class HTTPServer: Sendable {
         precondition(listeners.count <= 1_000, "listeners \(listeners.count) are above 1,000")
         self.listeners = listeners
         self.cores = cores
-        settings = LoopSettings(limits: limits, handler: handler, errorResponse: errorResponse)
+        settings = LoopSettings(
+            limits: limits, trustedPeers: trustedPeers, handler: handler, errorResponse: errorResponse)
         loopCounters = (0..<loops).map { _ in LoopCounters() }
     }
 

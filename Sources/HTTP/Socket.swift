@@ -10,6 +10,12 @@ struct IOError: Error, Equatable {
     var isAddressInUse: Bool { errno == CLinux_EADDRINUSE }
     var isInvalid: Bool { errno == CLinux_EINVAL }
     var isOtherFile: Bool { errno == CLinux_EEXIST }
+
+    /// The system's words for `errno`.
+    static func text(_ errno: Int32) -> String {
+        // SAFETY: never NULL, and ends in NUL.
+        unsafe String(cString: CLinux_strerror(errno))
+    }
 }
 
 /// Owner of one descriptor of a stream socket; closes it at the end of its life.

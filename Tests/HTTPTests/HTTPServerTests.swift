@@ -12,7 +12,7 @@ final class TestServer: Sendable {
 
     init(
         _ listener: HTTPListener = HTTPListener(.tcp(host: "127.0.0.1", port: 0)), loops: Int = 1,
-        _ change: (inout HTTPLimits) -> Void = { _ in },
+        trusted: TrustedPeers = TrustedPeers(), _ change: (inout HTTPLimits) -> Void = { _ in },
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse = { .problem($0) }
     ) throws {
         var limits = HTTPLimits()
@@ -21,7 +21,7 @@ final class TestServer: Sendable {
         let waiting = BoundedQueue<(HTTPRequest, Exchange)>(capacity: 1_000)
         self.waiting = waiting
         server = HTTPServer(
-            listeners: [listener], loops: loops, limits: limits, errorResponse: errorResponse
+            listeners: [listener], loops: loops, limits: limits, trustedPeers: trusted, errorResponse: errorResponse
         ) { request, exchange in
             if request.path.hasPrefix("/async") {
                 if !waiting.offer((request, exchange)) { exchange.respond(HTTPResponse(status: 503)) }

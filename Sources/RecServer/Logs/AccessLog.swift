@@ -72,7 +72,7 @@ final class AccessLog: Sendable {
             ("trace_id", record.context.traceID), ("span_id", record.context.span?.spanID),
             ("peer", request.peer), ("method", RequestRecord.bounded(request.method, 32)),
             ("route", record.route.rawValue), ("path", record.path),
-            ("protocol", request.isHTTP10 ? "HTTP/1.0" : "HTTP/1.1"),
+            ("protocol", request.version.name),
         ] {
             json.key(key)
             json.value(text)

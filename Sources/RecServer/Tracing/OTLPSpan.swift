@@ -117,7 +117,7 @@ enum OTLPSpan {
             ("http.route", record.route == .other ? nil : record.route.rawValue),
             ("url.path", record.path), ("url.scheme", "http"), ("server.address", server.address),
             ("client.address", request.peer), ("network.protocol.name", "http"),
-            ("network.protocol.version", request.isHTTP10 ? "1.0" : "1.1"),
+            ("network.protocol.version", String(request.version.name.dropFirst("HTTP/".count))),
             ("user_agent.original", record.userAgent),
             ("error.type", record.status >= 500 ? String(record.status) : nil),
             ("recserver.request_id", record.context.requestID), ("recserver.key", record.context.key),
