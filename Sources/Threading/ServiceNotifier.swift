@@ -1,11 +1,13 @@
 import CLinux
+import Synchronization
 
 /// Tells the service manager that started this process how it is: systemd's `sd_notify`, without its library.
 ///
 /// One datagram a message to the socket that `NOTIFY_SOCKET` names, a path or `@` and an abstract name; without
 /// the variable nothing is sent. Any thread; never waits.
-public struct ServiceNotifier: Sendable {
+public final class ServiceNotifier: Sendable {
     private let address: String?
+    private let isSilent = Atomic<Bool>(false)
 
     /// - Parameter address: where to send; nil for nobody.
     public init(address: String? = ProcessEnvironment.value("NOTIFY_SOCKET")) {
@@ -19,7 +21,7 @@ public struct ServiceNotifier: Sendable {
     /// - Returns: whether it was sent.
     @discardableResult
     public func send(_ assignments: String...) -> Bool {
-        guard let address else { return false }
+        guard let address, !isSilent.load(ordering: .relaxed) else { return false }
         let text = assignments.map { $0.split(whereSeparator: \.isNewline).joined(separator: " ") }
             .joined(separator: "\n")
         let bytes = Array(text.utf8)
@@ -28,6 +30,12 @@ public struct ServiceNotifier: Sendable {
             guard let base = buffer.baseAddress else { return false }
             return unsafe CLinux_notify(address, base, buffer.count) == 0
         }
+    }
+
+    /// Tells that another process is the service's main one, and nothing any more after that.
+    public func leave(to process: Int32) {
+        send("MAINPID=\(process)", "STATUS=handing over to \(process)")
+        isSilent.store(true, ordering: .relaxed)
     }
 
     /// Nanoseconds within which the service manager wants to hear `WATCHDOG=1`; nil when it does not.

@@ -256,6 +256,30 @@ class Upgrading(harness.Case):
         daemon.stop(self)
         self.assertTrue(has_ended(child))
 
+    @unittest.skipUnless(shutil.which("wrk"), "wrk is not installed")
+    def test_wrk_sees_no_error_through_reload_and_upgrade(self) -> None:
+        script = harness.SCRATCH / "ask.lua"
+        script.write_text(
+            f"wrk.method = 'POST'\nwrk.body = [[{ASK.decode()}]]\nwrk.headers['Content-Type'] = 'application/json'\n"
+        )
+        daemon = self.launch("--loops", "2")
+        wrk = subprocess.Popen(
+            ["wrk", "-c16", "-t1", "-d4s", "-s", str(script), f"http://{daemon.host}:{daemon.port}/recommend"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(0.5)
+        daemon.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        self.upgrade(daemon, daemon.process.pid)
+        self.assertEqual(daemon.process.wait(harness.patience()), 0, daemon.log_text())
+        daemon.is_ending = True
+        out, _ = wrk.communicate()
+        self.assertEqual(wrk.returncode, 0)
+        self.assertNotIn("Socket errors", out)
+        self.assertNotIn("Non-2xx", out)
+        self.assertGreater(int(re.search(r"(\d+) requests in", out)[1]), 20)
+
 
 class Draining(harness.Case):
     def test_sigterm_under_load_fails_no_request_that_was_sent(self) -> None:
@@ -309,32 +333,6 @@ class Draining(harness.Case):
             self.assertEqual(daemon.process.wait(harness.patience()), 1)
         daemon.is_ending = True
         daemon.stop()
-
-    @unittest.skipUnless(shutil.which("wrk"), "wrk is not installed")
-    def test_wrk_sees_no_error_through_reload_and_upgrade(self) -> None:
-        script = harness.SCRATCH / "ask.lua"
-        script.write_text(
-            f"wrk.method = 'POST'\nwrk.body = [[{ASK.decode()}]]\nwrk.headers['Content-Type'] = 'application/json'\n"
-        )
-        upgrading = Upgrading()
-        daemon = upgrading.launch("--loops", "2")
-        self.addCleanup(upgrading.doCleanups)
-        wrk = subprocess.Popen(
-            ["wrk", "-c16", "-t1", "-d4s", "-s", str(script), f"http://{daemon.host}:{daemon.port}/recommend"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        time.sleep(0.5)
-        daemon.process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        upgrading.upgrade(daemon, daemon.process.pid)
-        self.assertEqual(daemon.process.wait(harness.patience()), 0, daemon.log_text())
-        daemon.is_ending = True
-        out, _ = wrk.communicate()
-        self.assertEqual(wrk.returncode, 0)
-        self.assertNotIn("Socket errors", out)
-        self.assertNotIn("Non-2xx", out)
-        self.assertGreater(int(re.search(r"(\d+) requests in", out)[1]), 20)
 
 
 class Notifying(harness.Case):

@@ -102,7 +102,7 @@ final class Upgrade: Sendable {
                 if isShared { users?.own() }
                 throw error
             }
-            notifier.send("MAINPID=\(child.id)", "STATUS=handing over to \(child.id)")
+            notifier.leave(to: child.id)
             ours.send(Handover.Message.isMain.rawValue)
             for handed in servers { handed.server.keepSocketFiles() }
             channel.withLock { $0 = ours }
@@ -115,6 +115,9 @@ final class Upgrade: Sendable {
     }
 
     private func start() throws(Failure) -> (ChildProcess, ProcessChannel) {
+        guard ChildProcess.ownID != 1 else {
+            throw Failure(description: "this is the container's first process, with which it ends")
+        }
         var copies: [Int32] = []
         // The new process has its own by then.
         defer { for copy in copies { HTTPServer.close(descriptor: copy) } }
