@@ -19,7 +19,8 @@ struct LoopSettings: Sendable {
     let addresses = AddressCounts()
 
     init(
-        limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
+        limits: HTTPLimits, trustedPeers: TrustedPeers,
+        handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
     ) {
         self.limits = limits

@@ -5,7 +5,7 @@ import Threading
 
 /// A request on its way from a loop to a compute thread.
 struct Job: Sendable {
-    let request: HTTPRequest
+    var request: HTTPRequest
     let match: Router.Match
     let context: RequestContext
     let exchange: Exchange
@@ -93,7 +93,8 @@ struct ComputeWorker {
         var copies: [ShadowJob] = []
         let response: HTTPResponse
         do throws(Problem) {
-            guard let made = try respond(to: job, &clock, &copies) else { return }
+            let plain = try service.edge.inflated(job)
+            guard let made = try respond(to: plain, &clock, &copies) else { return }
             response = made
         } catch {
             note(error, job)

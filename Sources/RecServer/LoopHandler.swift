@@ -11,7 +11,7 @@ struct LoopHandler: Sendable {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
-    let openAPI: [UInt8]
+    let openAPI: CodedContent
     let version: String
     /// Wall clock at the start, nanoseconds since 1970.
     let startedAt: Int64
@@ -24,11 +24,16 @@ struct LoopHandler: Sendable {
         let route = Router.route(path: request.path)
         let response: HTTPResponse
         do throws(Problem) {
+            guard request.method != "OPTIONS" else {
+                return service.finish(
+                    request, context, route: route, try options(request, requestID), exchange)
+            }
             let match = try Router.match(method: request.method, path: request.path)
             context.key = try service.access.admit(request, to: match)
             switch match {
             case .recommend, .similar, .events, .user, .removeEvent:
                 try requireState(match)
+                if match.takesBody { try RequestCoding.check(request, allowsGzip: true) }
                 try admit(
                     Job(
                         request: request, match: match, context: context, exchange: exchange,
@@ -39,18 +44,31 @@ struct LoopHandler: Sendable {
             case .version: response = service.response(json: versionBody(), requestID: requestID)
             case .metrics: response = metrics(request, requestID)
             case .openapi:
-                response = HTTPResponse(
-                    status: 200,
-                    headers: [
-                        ("Content-Type", "application/yaml"), ("X-Request-Id", requestID),
-                        ("Cache-Control", "no-cache"),
-                    ],
-                    body: openAPI)
+                response = openAPI(request, requestID)
             }
         } catch {
             response = service.response(for: error, requestID: requestID)
         }
         service.finish(request, context, route: route, response, exchange)
+    }
+
+    /// What may be asked here, for anybody, and of pages of other origins that are let.
+    private func options(_ request: HTTPRequest, _ requestID: String) throws(Problem) -> HTTPResponse {
+        let methods = try Router.methods(path: request.path)
+        var response = service.emptyResponse(requestID: requestID)
+        response.headers.append(("Allow", methods.joined(separator: ", ")))
+        response.headers += service.edge.origins?.preflight(for: request, methods: methods) ?? []
+        return response
+    }
+
+    private func openAPI(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
+        let headers = [
+            ("Content-Type", "application/yaml"), ("X-Request-Id", requestID), ("Cache-Control", "no-cache"),
+        ]
+        guard service.edge.compression != nil else {
+            return HTTPResponse(status: 200, headers: headers, body: openAPI.plain)
+        }
+        return openAPI.response(for: request, headers: headers)
     }
 
     /// - Throws: `.notImplemented` for what needs user state where none is kept.

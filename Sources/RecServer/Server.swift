@@ -44,7 +44,7 @@ final class Server: Sendable {
                 ignoredSeconds: configuration.integer("ignored_ttl_s"),
                 shiftMaximum: configuration.integer("session_shift_max"),
                 sessionSeconds: configuration.integer("session_ttl_s")),
-            access: try Access(configuration, logger: logger),
+            access: try Access(configuration, logger: logger), edge: try Edge(configuration),
             feedback: try FeedbackLog.begun(configuration, logger: logger),
             accessLog: try AccessLog.begun(configuration, logger: logger),
             spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
@@ -110,8 +110,11 @@ final class Server: Sendable {
     }
 
     private func listen(_ parts: inout Parts) throws {
-        parts.http = try listen(parts.pool, parts.loads)
-        parts.admin = try listenForAdmin(parts.loads)
+        let listeners = try Listeners(
+            configuration,
+            takeover?.handover.activated ?? InheritedSockets(environment: ProcessEnvironment.value))
+        parts.http = try listen(listeners, parts.pool, parts.loads)
+        parts.admin = try listenForAdmin(listeners.admin, parts.loads)
         takeover?.handover.closeRest(parts.servers.map { ($0.name, $0.listeners) })
         guard notifier.isHeard, let interval = ServiceNotifier.watchdogInterval() else { return }
         let (pool, metrics) = (parts.pool, service.metrics)
@@ -154,47 +157,51 @@ final class Server: Sendable {
         }
     }
 
-    private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> Upgrade.Handed {
+    private func listen(
+        _ listeners: Listeners, _ pool: ComputePool, _ loads: BundleLoads
+    ) throws -> Upgrade.Handed {
         let counters = counters
         let handler = LoopHandler(
-            service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml,
+            service: service, pool: pool, loads: loads, openAPI: CodedContent(PackageResources.openapi_yaml),
             version: Self.version, startedAt: startedAt,
             counters: { counters.value })
         let service = service
-        let wanted = [
-            HTTPListener(
-                .tcp(host: configuration.text("host"), port: UInt16(configuration.integer("port"))))
-        ]
         let http = HTTPServer(
-            listeners: takeover?.handover.adopted(wanted, of: "main") ?? wanted,
+            listeners: takeover?.handover.adopted(listeners.main, of: "main") ?? listeners.main,
             loops: configuration.integer("loops"),
-            limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            limits: httpLimits(), trustedPeers: listeners.trusted,
+            errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
         counters.attach(http)
-        let port = try http.start().first?.port ?? 0
+        let addresses = try http.start()
         logger.info(
             "settings",
             metadata: Dictionary(
                 uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
-        logger.info("listening", metadata: ["host": "\(configuration.text("host"))", "port": "\(port)"])
-        StandardStream.output.write("recserver listening on http://\(configuration.text("host")):\(port)\n")
-        return Upgrade.Handed(name: "main", listeners: wanted, server: http)
+        announce("listening", addresses)
+        return Upgrade.Handed(name: "main", listeners: listeners.main, server: http)
     }
 
-    /// The listener for those who run the server; nil when it is off.
-    private func listenForAdmin(_ loads: BundleLoads) throws -> Upgrade.Handed? {
-        guard let port = UInt16(exactly: configuration.integer("admin_port")) else { return nil }
-        let (host, service) = (configuration.text("admin_host"), service)
+    /// The server for those who run this one; nil when it is off.
+    private func listenForAdmin(_ listeners: [HTTPListener], _ loads: BundleLoads) throws -> Upgrade.Handed? {
+        guard !listeners.isEmpty else { return nil }
+        let service = service
         let handler = AdminHandler(service: service, loads: loads)
-        let wanted = [HTTPListener(.tcp(host: host, port: port))]
         let admin = HTTPServer(
-            listeners: takeover?.handover.adopted(wanted, of: "admin") ?? wanted, limits: httpLimits(),
+            listeners: takeover?.handover.adopted(listeners, of: "admin") ?? listeners, limits: httpLimits(),
             errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        let bound = try admin.start().first?.port ?? 0
-        logger.info("admin listening", metadata: ["host": "\(host)", "port": "\(bound)"])
-        StandardStream.output.write("recserver admin listening on http://\(host):\(bound)\n")
-        return Upgrade.Handed(name: "admin", listeners: wanted, server: admin)
+        announce("admin listening", try admin.start())
+        return Upgrade.Handed(name: "admin", listeners: listeners, server: admin)
+    }
+
+    /// Says where the server listens, in the log and on standard output.
+    private func announce(_ what: String, _ addresses: [HTTPListener.Address]) {
+        for address in addresses {
+            logger.info("\(what)", metadata: ["address": "\(address)"])
+            let scheme = address.port == nil ? "" : "http://"
+            StandardStream.output.write("recserver \(what) on \(scheme)\(address)\n")
+        }
     }
 
     private func httpLimits() -> HTTPLimits {
@@ -207,6 +214,7 @@ final class Server: Sendable {
         limits.writeTimeout = milliseconds("write_timeout_ms")
         limits.idleTimeout = milliseconds("idle_timeout_ms")
         limits.connectionsMax = configuration.integer("connections_max")
+        limits.connectionsPerAddressMax = configuration.integer("connections_per_address")
         return limits
     }
 }

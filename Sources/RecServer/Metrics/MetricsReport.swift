@@ -28,6 +28,7 @@ struct MetricsReport {
         writeHistories(&writer)
         writeSlates(&writer)
         writeConnections(&writer)
+        writeEdge(&writer)
         writeProcess(&writer)
         writer.end()
     }

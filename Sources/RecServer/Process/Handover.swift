@@ -21,7 +21,7 @@ struct Handover: Sendable {
     struct Listening: Sendable, Equatable {
         /// Which server they are of.
         let server: String
-        /// The address as the settings have it.
+        /// What `name(of:)` says.
         let address: String
         let descriptors: [Int32]
     }
@@ -39,6 +39,15 @@ struct Handover: Sendable {
 
     /// The descriptors that the new process needs.
     var descriptors: [Int32] { [channel] + [stateLock].compactMap { $0 } + listening.flatMap(\.descriptors) }
+
+    /// What both processes call a listener: its address as the settings have it, or that the service manager
+    /// has opened it.
+    static func name(of listener: HTTPListener) -> String {
+        if case .inherited = listener.address { return activatedName }
+        return listener.address.description
+    }
+
+    private static let activatedName = "activated"
 
     // MARK: - In the old process
 
@@ -134,12 +143,26 @@ struct Handover: Sendable {
         return Int32(exactly: number)
     }
 
+    /// The sockets that the service manager has opened for an earlier process.
+    var activated: InheritedSockets {
+        func descriptors(_ server: String) -> [Int32] {
+            listening.filter { $0.server == server && $0.address == Self.activatedName }
+                .flatMap(\.descriptors)
+        }
+        var sockets = InheritedSockets()
+        sockets.http = descriptors("main")
+        sockets.admin = descriptors("admin")
+        return sockets
+    }
+
     /// A server's listeners, on the sockets that were left to this process where there are some of the
     /// address.
     func adopted(_ listeners: [HTTPListener], of server: String) -> [HTTPListener] {
         var rest = listening.filter { $0.server == server }
         return listeners.map { listener in
-            guard let index = rest.firstIndex(where: { $0.address == listener.address.description }) else {
+            // Those have their sockets already.
+            if case .inherited = listener.address { return listener }
+            guard let index = rest.firstIndex(where: { $0.address == Self.name(of: listener) }) else {
                 return listener
             }
             var adopted = listener

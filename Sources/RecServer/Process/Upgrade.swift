@@ -129,7 +129,8 @@ final class Upgrade: Sendable {
                 for (listener, group) in zip(handed.listeners, groups) {
                     listening.append(
                         .init(
-                            server: handed.name, address: listener.address.description, descriptors: group))
+                            server: handed.name, address: Handover.name(of: listener),
+                            descriptors: group))
                 }
             }
             let (ours, theirs) = try ProcessChannel.pair()
