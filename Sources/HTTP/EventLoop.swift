@@ -179,6 +179,7 @@ final class EventLoop {
             connection.abandon(sequence, self)
             touch(connection)
         case .drain: drain()
+        case .ping(let latch): latch.countDown()
         case .finish:
             drain()
             isFinishing = true

@@ -7,6 +7,8 @@ enum LoopMessage: Sendable {
     /// Nobody is left to answer.
     case abandoned(connection: UInt64, sequence: UInt64)
     case drain
+    /// To be counted down: the loop goes round.
+    case ping(Latch)
     /// Leave as soon as the last connection has gone.
     case finish
     /// Cut everything and leave.

@@ -28,6 +28,8 @@ final class ComputePool: Sendable {
     private let threads: [NamedThread]
     private let shadow: Shadow
     private let follower: StateFollower?
+    /// Jobs that a thread has begun.
+    let begun = Counter()
 
     /// Starts `count` threads, and the one of shadow requests.
     init(count: Int, queueDepth: Int, service: RecommendService) throws(ThreadingError) {
@@ -38,12 +40,16 @@ final class ComputePool: Sendable {
         let worker = ComputeWorker(
             service: service, shadow: shadow, waits: SequenceWaits(threads: count), follower: follower)
         var threads: [NamedThread] = []
+        let begun = begun
         for index in 0..<count {
             threads.append(
                 try NamedThread(name: "compute-\(index)") {
                     // Requests are the parallelism; OpenMP's setting is per thread.
                     FaissIndex.setThreads(1)
-                    while let job = queue.take() { worker.answer(job) }
+                    while let job = queue.take() {
+                        begun.add()
+                        worker.answer(job)
+                    }
                 })
         }
         self.queue = queue

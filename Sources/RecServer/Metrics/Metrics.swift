@@ -142,6 +142,8 @@ final class Metrics: Sendable {
     let loaded = Counter()
     let unchanged = Counter()
     private let refusedLoads: [BundleLoads.Refusal.Reason: Counter]
+    /// Upgrades after which this process went on.
+    let upgradesFailed = Counter()
     let loadSeconds = Histogram(bounds: Histogram.longSecondsBounds)
     /// Requests answered from an exact version that they named.
     let versionRequests = Counter()
