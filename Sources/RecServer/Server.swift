@@ -80,7 +80,7 @@ final class Server {
         let wanted = configuration.integer("compute_threads")
         let threads = wanted == 0 ? NamedThread.processorCount : wanted
         let pool = try ComputePool(
-            count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
+            AdmissionPolicy(configuration, threads: threads), service: service)
         let loads = try BundleLoads(service, configuration, threads: threads)
         return Parts(
             pool: pool, loads: loads, http: try listen(pool, loads), admin: try listenForAdmin(loads))
