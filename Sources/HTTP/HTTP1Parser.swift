@@ -104,7 +104,7 @@ struct HTTP1Parser {
             path: path,
             query: head.query.map { String(decoding: copy[$0], as: UTF8.self) },
             headers: HTTPHeaders(head: copy, fields: head.fields), peer: "", isLoopback: false,
-            isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
+            isKeepAlive: head.isKeepAlive, version: head.isHTTP10 ? .http10 : .http11)
         return nil
     }
 

@@ -99,7 +99,8 @@ enum HTTP1Writer {
         }
     }
 
-    private static func isAllowed(_ name: String, _ value: String) -> Bool {
+    /// Whether the field may be sent: it is well-formed, and not one of the server's own.
+    static func isAllowed(_ name: String, _ value: String) -> Bool {
         let name = name.utf8.span
         guard name.count > 0 else { return false }
         for position in name.indices where !ASCII.isToken(name[position]) { return false }

@@ -48,6 +48,11 @@ public struct HTTPHeaders: Sendable {
         return count
     }
 
+    /// The values of all fields called `name`, in their order.
+    public func values(of name: String) -> [String] {
+        fields.filter { matches($0, name) }.map { string($0.valueStart, $0.valueEnd) }
+    }
+
     /// All fields as received: names with their case, values without surrounding white space.
     ///
     /// Bytes that are not UTF-8 are replaced by U+FFFD.

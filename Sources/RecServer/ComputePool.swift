@@ -7,19 +7,19 @@ import Threading
 struct Job: Sendable {
     let request: HTTPRequest
     let match: Router.Match
-    let requestID: String
-    /// The caller's trace, for logs.
-    let trace: TraceContext?
+    let context: RequestContext
     let exchange: Exchange
     /// Monotonic nanoseconds when the loop offered it.
     let queuedAt: UInt64
     /// The fullest answer there is time for, as the queue behind the job says.
     var relief = StagePlan.full
 
+    var requestID: String { context.requestID }
+
     /// What every log line about the request says.
     var metadata: Logger.Metadata {
         var metadata: Logger.Metadata = ["request_id": "\(requestID)"]
-        if let trace { metadata["trace_id"] = "\(trace.traceID)" }
+        if let trace = context.traceID { metadata["trace_id"] = "\(trace)" }
         return metadata
     }
 }
@@ -129,24 +129,35 @@ struct ComputeWorker {
     /// Ends a job that waited too long, or whose client has gone.
     func end(_ entry: WaitingLine<Job>.Entry, retryAfter: @autoclosure () -> Int) {
         let (job, lane) = (entry.element, entry.work.kind.lane)
+        let clock = waited(job)
         service.metrics.admission.record(entry)
         if job.exchange.isClosed {
-            // Nobody reads the answer: the time is better spent on the next request.
-            return service.metrics.abandoned.add()
+            return service.abandon(job.request, job.context, route: job.match.route, clock)
         }
         service.metrics.admission.refused(lane, .expired).add()
         service.metrics.shed.add()
         let problem = Problem(
             .overloaded, "the time for an answer was over before a thread was free", retryAfter: retryAfter())
         service.finish(
-            job.request, route: job.match.route, service.response(for: problem, requestID: job.requestID),
-            job.exchange)
+            job.request, job.context, route: job.match.route,
+            service.response(for: problem, requestID: job.requestID), job.exchange, clock)
+    }
+
+    /// The clock of a job that waits no longer.
+    private func waited(_ job: Job) -> StageClock {
+        var clock = StageClock(start: job.queuedAt, keepsParts: job.context.span != nil)
+        service.metrics.record(
+            .queue, nanoseconds: clock.end(.queue) &- job.queuedAt, traceID: job.context.recordedTraceID)
+        return clock
     }
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {
-        var clock = StageClock(start: job.queuedAt)
-        service.metrics.record(.queue, nanoseconds: clock.end(.queue) &- job.queuedAt)
+        var clock = waited(job)
+        if job.exchange.isClosed {
+            // Nobody reads the answer: the time is better spent on the next request.
+            return service.abandon(job.request, job.context, route: job.match.route, clock)
+        }
         var copies: [ShadowJob] = []
         let response: HTTPResponse
         do throws(Problem) {
@@ -156,7 +167,7 @@ struct ComputeWorker {
             note(error, job)
             response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
         }
-        service.finish(job.request, route: job.match.route, response, job.exchange)
+        service.finish(job.request, job.context, route: job.match.route, response, job.exchange, clock)
         service.logger.debug(
             "answered",
             metadata: job.metadata.merging(
@@ -173,7 +184,7 @@ struct ComputeWorker {
         case .similar(let itemID): try similar(job, itemID: itemID, &clock)
         case .events: try postEvents(job, &clock)
         case .user(let method, let id): try user(id, method, job, &clock)
-        case .removeEvent(let user, let eventID): try removeEvent(eventID, of: user, job)
+        case .removeEvent(let user, let eventID): try removeEvent(eventID, of: user, job, clock)
         case .livez, .readyz, .healthz, .version, .metrics, .openapi: throw Problem(.notFound)
         }
     }

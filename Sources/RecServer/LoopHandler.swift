@@ -19,19 +19,19 @@ struct LoopHandler: Sendable {
     let counters: @Sendable () -> HTTPCounters?
 
     func handle(_ request: HTTPRequest, _ exchange: Exchange) {
-        let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
+        var context = service.context(of: request)
+        let requestID = context.requestID
         let route = Router.route(path: request.path)
         let response: HTTPResponse
         do throws(Problem) {
             let match = try Router.match(method: request.method, path: request.path)
-            try service.access.admit(request, to: match)
+            context.key = try service.access.admit(request, to: match)
             switch match {
             case .recommend, .similar, .events, .user, .removeEvent:
                 try requireState(match)
                 try admit(
                     Job(
-                        request: request, match: match, requestID: requestID,
-                        trace: TraceContext(request.headers.first("traceparent")), exchange: exchange,
+                        request: request, match: match, context: context, exchange: exchange,
                         queuedAt: MonotonicClock.nanoseconds))
                 return
             case .livez: response = text("ok\n", requestID)
@@ -50,7 +50,7 @@ struct LoopHandler: Sendable {
         } catch {
             response = service.response(for: error, requestID: requestID)
         }
-        service.finish(request, route: route, response, exchange)
+        service.finish(request, context, route: route, response, exchange)
     }
 
     /// - Throws: `.notImplemented` for what needs user state where none is kept.
