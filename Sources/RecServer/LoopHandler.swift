@@ -82,10 +82,7 @@ struct LoopHandler: Sendable {
         guard service.registry.isReady else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
-        guard pool.offer(job) else {
-            service.metrics.shed.add()
-            throw Problem(.overloaded, "the queue is full", retryAfter: 1)
-        }
+        try pool.admit(job)
     }
 
     private func text(_ text: String, _ requestID: String) -> HTTPResponse {

@@ -107,7 +107,7 @@ final class Server: Sendable {
         let wanted = configuration.integer("compute_threads")
         let threads = wanted == 0 ? NamedThread.processorCount : wanted
         let pool = try ComputePool(
-            count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
+            AdmissionPolicy(configuration, threads: threads), service: service)
         return Parts(pool: pool, loads: try BundleLoads(service, configuration, threads: threads))
     }
 

@@ -149,6 +149,7 @@ final class Metrics: Sendable {
     let versionRequests = Counter()
     private let labelRequests: [BundleLabel: Counter]
     let shadow = ShadowMetrics()
+    let admission = AdmissionMetrics()
 
     init() {
         requests = Route.allCases.map { _ in
