@@ -199,6 +199,13 @@ struct MetricsReport {
                 ("file=\"database\"", Double(counters.databaseBytes)),
                 ("file=\"log\"", Double(counters.logBytes)),
             ])
+        writer.gauge(
+            "recserver_state_log_dropped", "What could not be used of the log at the start.",
+            [
+                ("unit=\"frames\"", Double(counters.loss.frames)),
+                ("unit=\"commits\"", Double(counters.loss.commits)),
+                ("unit=\"bytes\"", Double(counters.loss.bytes)),
+            ])
     }
 
     private func writeBundles(_ writer: inout MetricsWriter) {
