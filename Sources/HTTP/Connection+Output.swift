@@ -42,9 +42,7 @@ extension Connection {
             if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput {
                 form.closes = true
             }
-            if output.isEmpty { loop.lendOutput(&output) }
-            let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
-            if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+            write(response, form, loop)
             written += 1
             if form.closes {
                 if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
@@ -64,6 +62,13 @@ extension Connection {
                 output.append(contentsOf: HTTP1Writer.continueLine)
             }
         }
+    }
+
+    /// Appends an answer to what is to be sent.
+    func write(_ response: HTTPResponse, _ form: HTTP1Writer.Form, _ loop: EventLoop) {
+        if output.isEmpty { loop.lendOutput(&output) }
+        let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
+        if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
     }
 
     private func flush(_ loop: EventLoop) {

@@ -190,12 +190,21 @@ final class Connection {
         loop.counters.requests.increase()
         let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
         let sequence = firstSequence &+ UInt64(pipeline.count)
-        pipeline.append(
-            PendingAnswer(
-                form: .init(isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)))
+        let form = HTTP1Writer.Form(
+            isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)
         if closes { phase = .finishing }
-        loop.settings.handler(
-            request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+        let response = loop.hand(request, connection: key, sequence: sequence)
+        if let response, !closes, isDirect(response, loop) {
+            firstSequence &+= 1
+            write(response, form, loop)
+        } else {
+            pipeline.append(PendingAnswer(form: form, response: response))
+        }
+    }
+
+    /// True when an answer can be written at once: none is before it, and it does not end the connection.
+    private func isDirect(_ response: HTTPResponse, _ loop: EventLoop) -> Bool {
+        pipeline.isEmpty && !response.closesConnection && !loop.isDraining
     }
 
     /// Refuses what the peer sends: the answer follows those pending, then the connection closes.

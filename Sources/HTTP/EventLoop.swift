@@ -10,13 +10,13 @@ struct LoopSettings: Sendable {
 
     let limits: HTTPLimits
     let times: Times
-    let handler: @Sendable (HTTPRequest, Exchange) -> Void
+    let handler: HTTPServer.Handler
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
     /// Connections of all loops that count towards the limit.
     let admitted: AdmittedCount
 
     init(
-        limits: HTTPLimits, handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
+        limits: HTTPLimits, handler: @escaping HTTPServer.Handler,
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
     ) {
         self.limits = limits
@@ -74,11 +74,14 @@ final class EventLoop {
     private var events: [Poller.Event] = []
     private var mail: [LoopMessage] = []
     private var touched: [Connection] = []
+    private var settling: [Connection] = []
     private var runnable: [Connection] = []
+    private var running: [Connection] = []
     private var expired: [Timers.Entry] = []
     private var spareOutput: [UInt8] = []
     private var date: [UInt8] = []
     private var dateSecond: Int64 = -1
+    private var dateReadAt: UInt64 = 0
 
     /// `listener` listens; the loop owns it from here on.
     init(
@@ -103,19 +106,25 @@ final class EventLoop {
             now = MonotonicClock.nanoseconds
             settle()
             for event in events { handle(event) }
-            let turn = runnable
-            runnable.removeAll(keepingCapacity: true)
-            for connection in turn {
-                connection.isRunnable = false
-                connection.advance(self)
-                touch(connection)
-                settle()
-            }
+            goOn()
             expireTimers()
             settle()
         }
         for connection in connections { connection?.close(self) }
         closeListener()
+    }
+
+    /// Lets the connections go on that have more to do.
+    private func goOn() {
+        guard !runnable.isEmpty else { return }
+        swap(&runnable, &running)
+        for connection in running {
+            connection.isRunnable = false
+            connection.advance(self)
+            touch(connection)
+            settle()
+        }
+        running.removeAll(keepingCapacity: true)
     }
 
     /// How long epoll may sleep: nil for ever.
@@ -147,12 +156,12 @@ final class EventLoop {
             mail.removeAll(keepingCapacity: true)
         }
         guard !touched.isEmpty else { return }
-        let turn = touched
-        touched.removeAll(keepingCapacity: true)
-        for connection in turn {
+        swap(&touched, &settling)
+        for connection in settling {
             connection.isTouched = false
             connection.settle(self)
         }
+        settling.removeAll(keepingCapacity: true)
     }
 
     private func deliver(_ message: LoopMessage) {
@@ -286,14 +295,48 @@ final class EventLoop {
         runnable.append(connection)
     }
 
+    // MARK: - Handing requests to the application
+
+    /// The request that the handler is looking at.
+    private struct Handed {
+        var connection: UInt64 = 0
+        var sequence: UInt64 = 0
+        var presence: Presence?
+        var isDeferred = false
+    }
+
+    private var handed = Handed()
+
+    /// Has the application answer request `sequence` of a connection: now, or nil and later by mail.
+    ///
+    /// `presence` ends with the request; nil for that of the connection.
+    func hand(
+        _ request: consuming HTTPRequest, connection: UInt64, sequence: UInt64, presence: Presence? = nil
+    ) -> HTTPResponse? {
+        handed = Handed(connection: connection, sequence: sequence, presence: presence)
+        if let response = settings.handler(request, Deferral(loop: self)) { return response }
+        return handed.isDeferred ? nil : settings.errorResponse(.abandoned)
+    }
+
+    /// The reply handle of the request that is being handled.
+    func deferHanded() -> Exchange {
+        handed.isDeferred = true
+        return Exchange(
+            mailbox: mailbox, connection: handed.connection, sequence: handed.sequence,
+            presence: handed.presence ?? connection(handed.connection)?.presence ?? Presence())
+    }
+
     // MARK: - What connections borrow
 
-    /// The Date field of this second.
+    /// The Date field of this second; the clock is read once a round.
     var dateField: [UInt8] {
-        let second = WallClock.seconds
-        if second != dateSecond {
-            dateSecond = second
-            date = HTTP1Writer.dateField(secondsSince1970: second)
+        if dateReadAt != now {
+            dateReadAt = now
+            let second = WallClock.seconds
+            if second != dateSecond {
+                dateSecond = second
+                date = HTTP1Writer.dateField(secondsSince1970: second)
+            }
         }
         return date
     }

@@ -18,7 +18,8 @@ struct LoopHandler: Sendable {
     /// The listener's counters, once there is one.
     let counters: @Sendable () -> HTTPCounters?
 
-    func handle(_ request: HTTPRequest, _ exchange: Exchange) {
+    /// The answer, or nil when a compute thread will give it.
+    func handle(_ request: HTTPRequest, _ deferral: Deferral) -> HTTPResponse? {
         let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
         let route = Router.route(path: request.path)
         let response: HTTPResponse
@@ -31,9 +32,9 @@ struct LoopHandler: Sendable {
                 try admit(
                     Job(
                         request: request, match: match, requestID: requestID,
-                        trace: TraceContext(request.headers.first("traceparent")), exchange: exchange,
+                        trace: TraceContext(request.headers.first("traceparent")), exchange: deferral.exchange(),
                         queuedAt: MonotonicClock.nanoseconds))
-                return
+                return nil
             case .livez: response = text("ok\n", requestID)
             case .readyz, .healthz: response = try readiness(request, requestID)
             case .version: response = service.response(json: versionBody(), requestID: requestID)
@@ -50,7 +51,8 @@ struct LoopHandler: Sendable {
         } catch {
             response = service.response(for: error, requestID: requestID)
         }
-        service.finish(request, route: route, response, exchange)
+        service.record(request, route: route, response)
+        return response
     }
 
     /// - Throws: `.notImplemented` for what needs user state where none is kept.

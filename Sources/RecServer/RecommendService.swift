@@ -111,6 +111,11 @@ final class RecommendService: Sendable {
     func finish(_ request: HTTPRequest, route: Metrics.Route, _ response: HTTPResponse, _ exchange: Exchange)
     {
         exchange.respond(response)
+        record(request, route: route, response)
+    }
+
+    /// Records an answer that is given.
+    func record(_ request: HTTPRequest, route: Metrics.Route, _ response: HTTPResponse) {
         metrics.record(
             route, status: response.status, nanoseconds: MonotonicClock.nanoseconds &- request.receivedAt)
     }

@@ -130,7 +130,7 @@ final class Server {
             host: configuration.text("host"), port: UInt16(configuration.integer("port")),
             loops: configuration.integer("loops"),
             limits: httpLimits(), errorResponse: { service.response(for: $0) },
-            handler: { handler.handle($0, $1) })
+            responder: { handler.handle($0, $1) })
         counters.attach(http)
         let port = try http.start()
         logger.info(
