@@ -19,6 +19,8 @@ struct HTTP1Parser {
     private let limits: HTTPLimits
     private var state = State.head
     private var head = HTTP1Head()
+    /// The bytes of the last head: memory for the next, unless a request still holds it.
+    private var headBytes: [UInt8] = []
     private var request: HTTPRequest?
     private var body: [UInt8] = []
     private var chunks = ChunkedDecoder(bodyBytesMax: 0)
@@ -56,10 +58,14 @@ struct HTTP1Parser {
             case .partial: return (.partial, position)
             case .failure(let failure): return (.failure(failure), position)
             case .complete(let count):
+                let headSpan = bytes.extracting(start..<start + count)
                 position += count
-                if let failure = beginBody(bytes.extracting(start..<position)) {
-                    return (.failure(failure), position)
+                if case .length(0) = head.framing {
+                    let request = takeHead(headSpan)
+                    prepareForHead()
+                    return (.request(request), position)
                 }
+                if let failure = beginBody(headSpan) { return (.failure(failure), position) }
             }
         }
         switch state {
@@ -82,29 +88,45 @@ struct HTTP1Parser {
         return (finish(), position)
     }
 
+    /// The request of a complete head, without its body; `bytes` are those of the head.
+    private mutating func takeHead(_ bytes: Span<UInt8>) -> HTTPRequest {
+        headBytes.removeAll(keepingCapacity: true)
+        headBytes.append(copying: bytes)
+        return HTTPRequest(
+            method: Self.method(bytes.extracting(head.method)),
+            path: head.path.isEmpty ? "/" : bytes.extracting(head.path).text,
+            query: head.query.map { bytes.extracting($0).text },
+            headers: HTTPHeaders(head: headBytes, fields: head.fields), peer: "", isLoopback: false,
+            isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
+    }
+
+    /// The text of a method, without looking at each byte of those that are common.
+    private static func method(_ bytes: Span<UInt8>) -> String {
+        switch bytes.count {
+        case 3 where bytes.equals("GET"): "GET"
+        case 3 where bytes.equals("PUT"): "PUT"
+        case 4 where bytes.equals("POST"): "POST"
+        case 4 where bytes.equals("HEAD"): "HEAD"
+        default: bytes.text
+        }
+    }
+
     private mutating func beginBody(_ bytes: Span<UInt8>) -> HTTPProtocolError? {
-        var copy: [UInt8] = []
-        copy.append(copying: bytes)
-        let path = head.path.isEmpty ? "/" : String(decoding: copy[head.path], as: UTF8.self)
-        let bodyBytesMax = limits.bodyBytesMax(path: path)
+        let begun = takeHead(bytes)
+        let bodyBytesMax = limits.bodyBytesMax(path: begun.path)
         switch head.framing {
         case .length(let length):
             guard length <= bodyBytesMax else { return .bodyTooLarge }
             state = .fixedBody(remaining: length)
             // 64 KiB: what one read brings; more only once it has really arrived.
             body.reserveCapacity(min(length, 65_536))
-            continueIsDue = head.expectsContinue && length > 0 && !head.isHTTP10
+            continueIsDue = head.expectsContinue && !head.isHTTP10
         case .chunked:
             state = .chunkedBody
             chunks = ChunkedDecoder(bodyBytesMax: bodyBytesMax)
             continueIsDue = head.expectsContinue && !head.isHTTP10
         }
-        request = HTTPRequest(
-            method: String(decoding: copy[head.method], as: UTF8.self),
-            path: path,
-            query: head.query.map { String(decoding: copy[$0], as: UTF8.self) },
-            headers: HTTPHeaders(head: copy, fields: head.fields), peer: "", isLoopback: false,
-            isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
+        request = begun
         return nil
     }
 
@@ -112,9 +134,13 @@ struct HTTP1Parser {
         guard var finished = request.take() else { return .partial }
         swap(&finished.body, &body)
         state = .head
-        head = HTTP1Head()
-        skippedEmptyLine = false
         continueIsDue = false
+        prepareForHead()
         return .request(finished)
+    }
+
+    private mutating func prepareForHead() {
+        head.reset()
+        skippedEmptyLine = false
     }
 }

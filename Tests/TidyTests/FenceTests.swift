@@ -5,7 +5,7 @@ import Testing
     /// Files, or folders ending in a slash, that may hold unsafe code and import C.
     static let fenced = [
         "Sources/Threading/", "Sources/Kernels/", "Sources/Artifacts/", "Sources/HTTP/Socket.swift",
-        "Sources/HTTP/Poller.swift", "Sources/Retrieval/FaissIndex.swift", "Sources/UserState/SQLite.swift",
+        "Sources/HTTP/Poller.swift", "Sources/HTTP/ByteArray.swift", "Sources/Retrieval/FaissIndex.swift", "Sources/UserState/SQLite.swift",
         "Sources/UserState/StateFolder.swift", "Sources/UserState/KeyedHash.swift",
     ]
 
