@@ -44,6 +44,22 @@ extension Span<UInt8> {
         return nil
     }
 
+    /// Whether the first bytes are those of `other`.
+    func starts(with other: [UInt8]) -> Bool {
+        guard other.count <= count else { return false }
+        let other = other.span
+        var position = 0
+        while position <= other.count - 8 {
+            guard word(at: position) == other.word(at: position) else { return false }
+            position &+= 8
+        }
+        while position < other.count {
+            guard self[position] == other[position] else { return false }
+            position &+= 1
+        }
+        return true
+    }
+
     /// A copy as text; what is no UTF-8 is replaced by U+FFFD.
     var text: String {
         // SAFETY: the buffer is read before the closure returns, and the span outlives it.
@@ -111,6 +127,14 @@ extension [UInt8] {
 
     mutating func put(_ bytes: [UInt8]) { put(copying: bytes.span) }
     mutating func put(_ text: String) { put(copying: text.utf8.span) }
+
+    @inline(__always)
+    mutating func put(constant text: StaticString) {
+        precondition(text.utf8CodeUnitCount <= room - count, "no room for \(text)")
+        // SAFETY: there is room, as just seen, and the text of a literal stays where it is.
+        unsafe (start + count).update(from: text.utf8Start, count: text.utf8CodeUnitCount)
+        count &+= text.utf8CodeUnitCount
+    }
 
     /// Up to 19 digits; `number` is at least 0.
     mutating func put(decimal number: Int) {

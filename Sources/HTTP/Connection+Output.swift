@@ -66,8 +66,12 @@ extension Connection {
 
     /// Appends an answer to what is to be sent.
     func write(_ response: HTTPResponse, _ form: HTTP1Writer.Form, _ loop: EventLoop) {
-        if output.isEmpty { loop.lendOutput(&output) }
-        let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
+        // Held by nobody else meanwhile, so that no access to it has to be watched.
+        var bytes: [UInt8] = []
+        swap(&bytes, &output)
+        if bytes.isEmpty { loop.lendOutput(&bytes) }
+        let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &bytes)
+        swap(&bytes, &output)
         if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
     }
 
@@ -87,7 +91,9 @@ extension Connection {
         blockedSince = 0
         if sentByteCount > 0 {
             sentByteCount = 0
-            loop.recycleOutput(&output)
+            var sent: [UInt8] = []
+            swap(&sent, &output)
+            loop.recycleOutput(sent)
             idleSince = loop.now
         }
         if phase == .finishing, pipeline.isEmpty { finish(loop) }

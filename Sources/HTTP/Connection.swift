@@ -33,7 +33,7 @@ final class Connection {
     var isRunnable = false
 
     // Input
-    var parser: HTTP1Parser
+    let parser: HTTP1Parser
     var input = ReadBuffer()
     /// `input` begins a request that the parser has not seen.
     var hasUnparsedInput = false
@@ -156,18 +156,29 @@ final class Connection {
     }
 
     private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+        var request: HTTPRequest?
         while phase == .open {
             if isPaused(loop.settings.limits) {
                 hasUnparsedInput = !bytes.isEmpty
                 return
             }
-            switch bytes.parse(with: &parser) {
+            switch bytes.parse(with: parser) {
             case .partial: return notePartial(bytes, loop)
-            case .request(let request): dispatch(request, loop)
+            case .repeated where request != nil: break
+            case .request, .repeated: request = takeRequest(loop)
             case .failure(let error): return fail(error, loop)
             }
+            if let request { dispatch(request, loop) }
             if bytes.isEmpty { return }
         }
+    }
+
+    private func takeRequest(_ loop: EventLoop) -> HTTPRequest? {
+        var request = parser.takeRequest()
+        request?.peer = peer.address
+        request?.isLoopback = peer.isLoopback
+        request?.receivedAt = loop.now
+        return request
     }
 
     private func notePartial(_ bytes: ReadBuffer, _ loop: EventLoop) {
@@ -179,10 +190,7 @@ final class Connection {
         }
     }
 
-    private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        request.peer = peer.address
-        request.isLoopback = peer.isLoopback
-        request.receivedAt = loop.now
+    private func dispatch(_ request: HTTPRequest, _ loop: EventLoop) {
         requestStartedAt = nil
         bodyStartedAt = nil
         owesContinue = false
@@ -193,13 +201,14 @@ final class Connection {
         let form = HTTP1Writer.Form(
             isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)
         if closes { phase = .finishing }
-        let response = loop.hand(request, connection: key, sequence: sequence)
-        if let response, !closes, isDirect(response, loop) {
-            firstSequence &+= 1
-            write(response, form, loop)
-        } else {
-            pipeline.append(PendingAnswer(form: form, response: response))
+        guard let response = loop.hand(request, connection: key, sequence: sequence) else {
+            return pipeline.append(PendingAnswer(form: form))
         }
+        guard !closes, isDirect(response, loop) else {
+            return pipeline.append(PendingAnswer(form: form, response: response))
+        }
+        firstSequence &+= 1
+        write(response, form, loop)
     }
 
     /// True when an answer can be written at once: none is before it, and it does not end the connection.

@@ -297,33 +297,32 @@ final class EventLoop {
 
     // MARK: - Handing requests to the application
 
-    /// The request that the handler is looking at.
-    private struct Handed {
-        var connection: UInt64 = 0
-        var sequence: UInt64 = 0
-        var presence: Presence?
-        var isDeferred = false
-    }
-
-    private var handed = Handed()
+    // The request that the handler is looking at: plain values, which cost nothing to set.
+    private var handedConnection: UInt64 = 0
+    private var handedSequence: UInt64 = 0
+    private var handedPresence: Presence?
+    private var isDeferred = false
 
     /// Has the application answer request `sequence` of a connection: now, or nil and later by mail.
     ///
     /// `presence` ends with the request; nil for that of the connection.
     func hand(
-        _ request: consuming HTTPRequest, connection: UInt64, sequence: UInt64, presence: Presence? = nil
+        _ request: HTTPRequest, connection: UInt64, sequence: UInt64, presence: Presence? = nil
     ) -> HTTPResponse? {
-        handed = Handed(connection: connection, sequence: sequence, presence: presence)
+        handedConnection = connection
+        handedSequence = sequence
+        if presence != nil || handedPresence != nil { handedPresence = presence }
+        isDeferred = false
         if let response = settings.handler(request, Deferral(loop: self)) { return response }
-        return handed.isDeferred ? nil : settings.errorResponse(.abandoned)
+        return isDeferred ? nil : settings.errorResponse(.abandoned)
     }
 
     /// The reply handle of the request that is being handled.
     func deferHanded() -> Exchange {
-        handed.isDeferred = true
+        isDeferred = true
         return Exchange(
-            mailbox: mailbox, connection: handed.connection, sequence: handed.sequence,
-            presence: handed.presence ?? connection(handed.connection)?.presence ?? Presence())
+            mailbox: mailbox, connection: handedConnection, sequence: handedSequence,
+            presence: handedPresence ?? connection(handedConnection)?.presence ?? Presence())
     }
 
     // MARK: - What connections borrow
@@ -345,9 +344,8 @@ final class EventLoop {
     func lendOutput(_ output: inout [UInt8]) { swap(&output, &spareOutput) }
 
     /// Takes the memory of a sent output buffer back: one is kept, if it is not large.
-    func recycleOutput(_ output: inout [UInt8]) {
+    func recycleOutput(_ output: consuming [UInt8]) {
         output.removeAll(keepingCapacity: output.capacity <= 262_144)
         swap(&output, &spareOutput)
-        output = []
     }
 }

@@ -18,34 +18,41 @@ enum HTTP1Writer {
         let status = 200...599 ~= response.status ? response.status : 500
         // RFC 9110 §8.6: no Content-Length in 204; RFC 9110 §15.4.5: a 304 has no content.
         let hasContent = status != 204 && status != 304
-        let body = hasContent && !form.isHEAD ? response.body : []
         // 256: the status line, Content-Length and Connection take less.
-        var byteCount = 256 + date.count + body.count + (response.fields?.lines.count ?? 0)
-        var requestID = response.requestID
-        if let id = requestID, !isFieldValue(id) { requestID = nil }
-        if let requestID { byteCount += requestIDName.utf8.count + requestID.utf8.count + 4 }
-        var leftOut = requestID == nil && response.requestID != nil ? 1 : 0
+        var byteCount = 256 + date.count + (response.fields?.lines.count ?? 0)
+        if hasContent, !form.isHEAD { byteCount += response.body.count }
+        if let requestID = response.requestID { byteCount += requestID.utf8.count + 32 }
+        var leftOut = 0
         for (name, value) in response.headers { byteCount += name.utf8.count + value.utf8.count + 4 }
         output.append(atMost: byteCount) { cursor in
             putStatusLine(status, to: &cursor)
             cursor.put(date)
             if let lines = response.fields?.lines { cursor.put(lines) }
-            if let requestID { putField(requestIDName, requestID, to: &cursor) }
+            if let requestID = response.requestID {
+                let id = requestID.utf8.span
+                if id.firstOutsideFieldValue == nil {
+                    cursor.put(constant: "X-Request-Id: ")
+                    cursor.put(copying: id)
+                    cursor.put(constant: "\r\n")
+                } else {
+                    leftOut += 1
+                }
+            }
             for (name, value) in response.headers {
                 if isAllowed(name, value) { putField(name, value, to: &cursor) } else { leftOut += 1 }
             }
             if hasContent {
-                cursor.put("Content-Length: ")
+                cursor.put(constant: "Content-Length: ")
                 cursor.put(decimal: response.body.count)
-                cursor.put("\r\n")
+                cursor.put(constant: "\r\n")
             }
             if form.closes {
-                cursor.put("Connection: close\r\n")
+                cursor.put(constant: "Connection: close\r\n")
             } else if form.isHTTP10 {
-                cursor.put("Connection: keep-alive\r\n")
+                cursor.put(constant: "Connection: keep-alive\r\n")
             }
-            cursor.put("\r\n")
-            cursor.put(body)
+            cursor.put(constant: "\r\n")
+            if hasContent, !form.isHEAD { cursor.put(response.body) }
         }
         return leftOut
     }
@@ -54,18 +61,18 @@ enum HTTP1Writer {
 
     private static func putField(_ name: String, _ value: String, to cursor: inout ByteCursor) {
         cursor.put(name)
-        cursor.put(": ")
+        cursor.put(constant: ": ")
         cursor.put(value)
-        cursor.put("\r\n")
+        cursor.put(constant: "\r\n")
     }
 
     private static func putStatusLine(_ status: Int, to cursor: inout ByteCursor) {
-        if status == 200 { return cursor.put("HTTP/1.1 200 OK\r\n") }
-        cursor.put("HTTP/1.1 ")
+        if status == 200 { return cursor.put(constant: "HTTP/1.1 200 OK\r\n") }
+        cursor.put(constant: "HTTP/1.1 ")
         cursor.put(decimal: status)
-        cursor.put(" ")
+        cursor.put(constant: " ")
         cursor.put(reasonPhrase(status))
-        cursor.put("\r\n")
+        cursor.put(constant: "\r\n")
     }
 
     /// The field `Date: Sat, 21 Nov 2026 08:05:14 GMT CR LF` (RFC 9110 §5.6.7).
