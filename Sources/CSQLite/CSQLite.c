@@ -1,6 +1,7 @@
 #include "CSQLite.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 // secure_delete zeroes a deleted cell, but when a page is split or merged, the cells that moved to another page
@@ -32,34 +33,111 @@ void CSQLite_clean_page(unsigned char *page, int size, int start) {
 }
 
 static sqlite3_vfs *parent;
-static sqlite3_vfs cleaning;
-static const sqlite3_io_methods *plain;
-static sqlite3_io_methods cleaned;
+static sqlite3_vfs ours;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-enum { largest_page = 65536 };
+// SQLite writes a log in two calls a page, and the pages of a checkpoint one by one in their order in the file.
+// What follows on what was written is collected and written at once: nobody else looks at it before a sync, as
+// with synchronous = FULL each commit and each checkpoint ends with one before it is shown to readers.
+// SQLite's own methods write less than 2^17 bytes at a time.
+enum { collected_bytes = 126976 };
 
-static int write_clean(sqlite3_file *file, const void *bytes, int count, sqlite3_int64 offset) {
-    // Pages are written whole; what is shorter is no page.
-    if (count < 512 || count > largest_page || offset % count != 0) return plain->xWrite(file, bytes, count, offset);
-    unsigned char page[largest_page];
-    memcpy(page, bytes, (size_t)count);
-    CSQLite_clean_page(page, count, offset == 0 ? 100 : 0);
-    return plain->xWrite(file, page, count, offset);
+// Stands behind the parent's own part of a file.
+struct collected {
+    unsigned char *bytes;
+    int count;
+    sqlite3_int64 start;
+};
+
+// The methods of database files and of logs differ: only the former lock.
+struct kind {
+    const sqlite3_io_methods *plain;
+    sqlite3_io_methods collecting;
+};
+static struct kind databases, logs;
+
+static int own_offset(void) { return (parent->szOsFile + 15) / 16 * 16; }
+static struct collected *collected(sqlite3_file *file) { return (void *)((char *)file + own_offset()); }
+static const sqlite3_io_methods *plain(sqlite3_file *file) {
+    return file->pMethods == &databases.collecting ? databases.plain : logs.plain;
 }
 
-static int open_clean(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *granted) {
+// What fails is dropped: the transaction or checkpoint it belongs to is told and has failed.
+static int put(sqlite3_file *file) {
+    struct collected *own = collected(file);
+    int count = own->count;
+    own->count = 0;
+    return count > 0 ? plain(file)->xWrite(file, own->bytes, count, own->start) : SQLITE_OK;
+}
+
+static int write_later(sqlite3_file *file, const void *bytes, int count, sqlite3_int64 offset) {
+    struct collected *own = collected(file);
+    if (own->count > 0 && (offset != own->start + own->count || own->count + count > collected_bytes)) {
+        int status = put(file);
+        if (status != SQLITE_OK) return status;
+    }
+    if (!own->bytes) own->bytes = malloc(collected_bytes);
+    if (!own->bytes) return SQLITE_IOERR_NOMEM;
+    if (count > collected_bytes) return plain(file)->xWrite(file, bytes, count, offset);
+    if (own->count == 0) own->start = offset;
+    unsigned char *page = own->bytes + own->count;
+    memcpy(page, bytes, (size_t)count);
+    own->count += count;
+    // Pages of a database are written whole; what is shorter is no page.
+    if (file->pMethods == &databases.collecting && count >= 512 && offset % count == 0)
+        CSQLite_clean_page(page, count, offset == 0 ? 100 : 0);
+    return SQLITE_OK;
+}
+
+static int read_written(sqlite3_file *file, void *bytes, int count, sqlite3_int64 offset) {
+    int status = put(file);
+    return status == SQLITE_OK ? plain(file)->xRead(file, bytes, count, offset) : status;
+}
+
+static int truncate_written(sqlite3_file *file, sqlite3_int64 size) {
+    int status = put(file);
+    return status == SQLITE_OK ? plain(file)->xTruncate(file, size) : status;
+}
+
+static int sync_written(sqlite3_file *file, int flags) {
+    int status = put(file);
+    return status == SQLITE_OK ? plain(file)->xSync(file, flags) : status;
+}
+
+static int size_written(sqlite3_file *file, sqlite3_int64 *size) {
+    int status = put(file);
+    return status == SQLITE_OK ? plain(file)->xFileSize(file, size) : status;
+}
+
+static int close_written(sqlite3_file *file) {
+    int status = put(file);
+    free(collected(file)->bytes);
+    int closed = plain(file)->xClose(file);
+    return status == SQLITE_OK ? closed : status;
+}
+
+static int open_ours(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *granted) {
     (void)vfs;
     int status = parent->xOpen(parent, name, file, flags, granted);
-    if (status != SQLITE_OK || !(flags & SQLITE_OPEN_MAIN_DB)) return status;
+    if (status != SQLITE_OK || !(flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL))) return status;
+    struct kind *kind = flags & SQLITE_OPEN_WAL ? &logs : &databases;
     pthread_mutex_lock(&lock);
-    if (!plain) {
-        plain = file->pMethods;
-        cleaned = *plain;
-        cleaned.xWrite = write_clean;
+    if (!kind->plain) {
+        kind->plain = file->pMethods;
+        sqlite3_io_methods *methods = &kind->collecting;
+        *methods = *kind->plain;
+        methods->xRead = read_written;
+        methods->xWrite = write_later;
+        methods->xTruncate = truncate_written;
+        methods->xSync = sync_written;
+        methods->xFileSize = size_written;
+        methods->xClose = close_written;
     }
     // The methods depend on how a file system locks; another kind than the first one is left as it is.
-    if (file->pMethods == plain) file->pMethods = &cleaned;
+    if (file->pMethods == kind->plain) {
+        memset(collected(file), 0, sizeof(struct collected));
+        file->pMethods = &kind->collecting;
+    }
     pthread_mutex_unlock(&lock);
     return status;
 }
@@ -70,10 +148,11 @@ int CSQLite_register(void) {
     if (!parent) {
         parent = sqlite3_vfs_find(NULL);
         if (parent) {
-            cleaning = *parent;
-            cleaning.zName = "recserver";
-            cleaning.xOpen = open_clean;
-            status = sqlite3_vfs_register(&cleaning, 0);
+            ours = *parent;
+            ours.zName = "recserver";
+            ours.szOsFile = own_offset() + (int)sizeof(struct collected);
+            ours.xOpen = open_ours;
+            status = sqlite3_vfs_register(&ours, 0);
         } else {
             status = SQLITE_ERROR;
         }

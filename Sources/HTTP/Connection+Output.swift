@@ -5,14 +5,19 @@ extension Connection {
     /// Bytes of answers that the kernel has not taken.
     var unsentByteCount: Int { output.count - sentByteCount }
 
+    /// Nobody waits for an answer.
+    var isAnswered: Bool { http2?.isIdle ?? pipeline.isEmpty }
+
     /// Takes the answer to request `sequence`; `settle` sends it.
-    func answer(_ sequence: UInt64, _ response: HTTPResponse) {
+    func answer(_ sequence: UInt64, _ response: HTTPResponse, _ loop: EventLoop) {
+        if let http2 { return answer(sequence, response, http2, loop) }
         guard let position = unanswered(sequence) else { return }
         pipeline[position].response = response
     }
 
     /// Nobody is left to answer request `sequence`: the application's words for that are the answer.
     func abandon(_ sequence: UInt64, _ loop: EventLoop) {
+        if let http2 { return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop) }
         guard let position = unanswered(sequence) else { return }
         pipeline[position].response = loop.settings.errorResponse(.abandoned)
     }
@@ -27,8 +32,12 @@ extension Connection {
     /// happened.
     func settle(_ loop: EventLoop) {
         guard phase != .closed else { return }
-        writeReadyAnswers(loop)
-        flush(loop)
+        if let http2 {
+            writeFrames(http2, loop)
+        } else {
+            writeReadyAnswers(loop)
+            flush(loop)
+        }
         guard phase != .closed else { return }
         if canAdvance(loop.settings.limits) { loop.schedule(self) }
         setTimer(loop)
@@ -75,7 +84,7 @@ extension Connection {
         if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
     }
 
-    private func flush(_ loop: EventLoop) {
+    func flush(_ loop: EventLoop) {
         while unsentByteCount > 0 {
             guard isWritable else { return }
             switch socket.write(output, from: sentByteCount) {
@@ -91,12 +100,17 @@ extension Connection {
         blockedSince = 0
         if sentByteCount > 0 {
             sentByteCount = 0
-            var sent: [UInt8] = []
-            swap(&sent, &output)
-            loop.recycleOutput(sent)
+            recycleOutput(loop)
             idleSince = loop.now
         }
-        if phase == .finishing, pipeline.isEmpty { finish(loop) }
+        if phase == .finishing, isAnswered { finish(loop) }
+    }
+
+    /// Gives the memory of a sent output back.
+    func recycleOutput(_ loop: EventLoop) {
+        var sent: [UInt8] = []
+        swap(&sent, &output)
+        loop.recycleOutput(sent)
     }
 
     /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its
@@ -114,6 +128,7 @@ extension Connection {
         guard phase != .closed else { return }
         phase = .closed
         presence.leave()
+        http2?.leave()
         loop.remove(self)
     }
 
@@ -127,11 +142,19 @@ extension Connection {
         }
     }
 
-    private var isMidHead: Bool { phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput }
+    private var isMidHead: Bool {
+        phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput && !awaitsProxyHeader
+    }
+
+    /// Between two requests, or before the first.
+    var isIdle: Bool {
+        phase == .open && pipeline.isEmpty && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
+    }
 
     private func nextDeadline(_ loop: EventLoop) -> UInt64 {
         let times = loop.settings.times
         if phase == .lingering { return lingerSince &+ times.linger }
+        if let http2 { return nextDeadline(http2, loop) }
         var next = UInt64.max
         if unsentByteCount > 0 { next = blockedSince &+ times.write }
         guard phase == .open else { return next }
@@ -165,6 +188,7 @@ extension Connection {
                 loop.counters.timeouts.increase()
                 return close(loop)
             }
+            if let http2 { return expire(http2, loop) }
             guard phase == .open, parser.isInBody || isMidHead else { return close(loop) }
             fail(.requestTimeout, loop)
         }

@@ -1,6 +1,6 @@
 import Threading
 
-/// One peer: HTTP/1 codec ∘ socket. Lives on its loop's thread and never leaves it.
+/// One peer: codec ∘ socket; the codec is HTTP/1, or HTTP/2 (`Connection+HTTP2.swift`). Lives on its loop's thread and never leaves it.
 ///
 /// Input side: bytes → requests → handler. The output side is in `Connection+Output.swift`.
 final class Connection {
@@ -21,12 +21,22 @@ final class Connection {
     }
 
     let key: UInt64
-    let peer: Peer
+    /// The address that counts, for limits and in requests, and whether it is on this machine.
+    var network: NetworkAddress?
+    var peer: String
+    var isLoopback: Bool
+    let listener: ListenerProperties
     let presence = Presence()
     let socket: Socket
     var phase = Phase.open
     /// True when the connection is one too many: it gets 503 and does not count.
     var isRefused = false
+    /// It counts among those of its address.
+    var isCounted = false
+    /// The peer may say for whom it speaks.
+    var isListedProxy = false
+    /// A PROXY header has to come before all else.
+    var awaitsProxyHeader = false
     /// Listed for `settle`.
     var isTouched = false
     /// Listed for `advance` without a new event.
@@ -34,6 +44,10 @@ final class Connection {
 
     // Input
     let parser: HTTP1Parser
+    /// The codec in place of `parser`, once the peer has begun HTTP/2.
+    var http2: HTTP2Session?
+    /// The first bytes may still be those that begin HTTP/2.
+    var awaitsPreface = true
     var input = ReadBuffer()
     /// `input` begins a request that the parser has not seen.
     var hasUnparsedInput = false
@@ -64,10 +78,16 @@ final class Connection {
     /// The tick of the timer entry that counts; later entries are stale.
     var timerTick = UInt64.max
 
-    init(key: UInt64, socket: consuming Socket, peer: Peer, limits: HTTPLimits, now: UInt64) {
+    init(
+        key: UInt64, socket: consuming Socket, peer: Peer, listener: ListenerProperties, limits: HTTPLimits,
+        now: UInt64
+    ) {
         self.key = key
         self.socket = socket
-        self.peer = peer
+        network = peer.network
+        self.peer = peer.address
+        isLoopback = peer.isLoopback
+        self.listener = listener
         parser = HTTP1Parser(limits: limits)
         idleSince = now
         requestStartedAt = now
@@ -75,7 +95,8 @@ final class Connection {
 
     /// Back-pressure: while answers wait for handlers or for the peer, no further request is begun.
     private func isPaused(_ limits: HTTPLimits) -> Bool {
-        (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
+        if http2 != nil { return unsentByteCount > limits.unsentBytesMax }
+        return (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
             && !parser.isInBody
     }
 
@@ -126,6 +147,7 @@ final class Connection {
             loop.counters.bytesReceived.increase(by: count)
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
+            if awaitsProxyHeader, !takeProxyHeader(loop) { return }
             if input.isEmpty {
                 parse(&loop.scratch, loop)
                 if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
@@ -151,11 +173,13 @@ final class Connection {
     private func endInput(_ loop: EventLoop) {
         hasPeerEnded = true
         isReadable = false
-        if pipeline.isEmpty, unsentByteCount == 0 { return close(loop) }
+        if isAnswered, unsentByteCount == 0 { return close(loop) }
         phase = .finishing
     }
 
     private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+        if awaitsPreface, !lookForPreface(bytes, loop) { return }
+        if let http2 { return receive(&bytes, http2, loop) }
         var request: HTTPRequest?
         while phase == .open {
             if isPaused(loop.settings.limits) {
@@ -174,10 +198,8 @@ final class Connection {
     }
 
     private func takeRequest(_ loop: EventLoop) -> HTTPRequest? {
-        var request = parser.takeRequest()
-        request?.peer = peer.address
-        request?.isLoopback = peer.isLoopback
-        request?.receivedAt = loop.now
+        guard var request = parser.takeRequest() else { return nil }
+        describe(&request, loop)
         return request
     }
 
@@ -191,15 +213,14 @@ final class Connection {
     }
 
     private func dispatch(_ request: HTTPRequest, _ loop: EventLoop) {
+        countRequest(loop)
         requestStartedAt = nil
         bodyStartedAt = nil
         owesContinue = false
-        requestCount += 1
-        loop.counters.requests.increase()
         let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
         let sequence = firstSequence &+ UInt64(pipeline.count)
         let form = HTTP1Writer.Form(
-            isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)
+            isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)
         if closes { phase = .finishing }
         guard let response = loop.hand(request, connection: key, sequence: sequence) else {
             return pipeline.append(PendingAnswer(form: form))
@@ -214,6 +235,17 @@ final class Connection {
     /// True when an answer can be written at once: none is before it, and it does not end the connection.
     private func isDirect(_ response: HTTPResponse, _ loop: EventLoop) -> Bool {
         pipeline.isEmpty && !response.closesConnection && !loop.isDraining
+    }
+
+    /// Adds what the bytes do not say.
+    func describe(_ request: inout HTTPRequest, _ loop: EventLoop) {
+        describePeer(in: &request, loop)
+        request.receivedAt = loop.now
+    }
+
+    func countRequest(_ loop: EventLoop) {
+        requestCount += 1
+        loop.counters.requests.increase()
     }
 
     /// Refuses what the peer sends: the answer follows those pending, then the connection closes.

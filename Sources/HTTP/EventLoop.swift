@@ -5,21 +5,25 @@ import Threading
 struct LoopSettings: Sendable {
     /// The limits that are times, in nanoseconds.
     struct Times: Sendable {
-        var head, body, bodyGrace, write, idle, drainIdle, linger: UInt64
+        var head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
     }
 
     let limits: HTTPLimits
     let times: Times
+    let trustedPeers: TrustedPeers
     let handler: HTTPServer.Handler
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
     /// Connections of all loops that count towards the limit.
     let admitted: AdmittedCount
+    /// Connections of all loops by address.
+    let addresses = AddressCounts()
 
     init(
-        limits: HTTPLimits, handler: @escaping HTTPServer.Handler,
+        limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping HTTPServer.Handler,
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
     ) {
         self.limits = limits
+        self.trustedPeers = trustedPeers
         self.handler = handler
         self.errorResponse = errorResponse
         admitted = AdmittedCount()
@@ -27,7 +31,8 @@ struct LoopSettings: Sendable {
             head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
             bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
             idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
-            linger: limits.lingerTimeout.nanosecondsClamped)
+            linger: limits.lingerTimeout.nanosecondsClamped,
+            spareIdle: limits.spareIdleTime.nanosecondsClamped)
     }
 }
 
@@ -45,10 +50,13 @@ final class AdmittedCount: Sendable {
     func leave() { count.wrappingSubtract(1, ordering: .relaxed) }
 }
 
-/// One thread, one epoll, its own listener and connections. Created on its thread and never leaves it.
+/// One thread, one epoll, its listening sockets and connections. Created on its thread and never leaves it.
+///
+/// How connections come in is in `EventLoop+Accepting.swift`.
 final class EventLoop {
-    static let listenerKey = UInt64.max
-    static let mailboxKey = UInt64.max - 1
+    static let mailboxKey = UInt64.max
+    /// The key of the first listening socket; the others follow. No connection has so high a slot.
+    static let listenerKeys = UInt64.max - 65_535
 
     let settings: LoopSettings
     let mailbox: Mailbox<LoopMessage>
@@ -60,14 +68,18 @@ final class EventLoop {
     private(set) var isDraining = false
     private(set) var drainingSince: UInt64 = 0
 
-    private var poller: Poller
-    private var listener: Listener?
-    private var acceptsAgainAt: UInt64?
-    private var connections: [Connection?] = []
-    private var freeSlots: [Int] = []
-    private var generation: UInt32 = 0
-    private var openCount = 0
-    private var refusedCount = 0
+    var poller: Poller
+    var listeners: [ListeningSocket]
+    var spare = SpareDescriptor()
+    /// Until when no connections are accepted.
+    var acceptsAgainAt: UInt64?
+    /// Until when no idle connection will be found.
+    var seeksIdleAt: UInt64 = 0
+    var connections: [Connection?] = []
+    var freeSlots: [Int] = []
+    var generation: UInt32 = 0
+    var openCount = 0
+    var refusedCount = 0
     private var isFinishing = false
     private var isAborting = false
 
@@ -83,19 +95,19 @@ final class EventLoop {
     private var dateSecond: Int64 = -1
     private var dateReadAt: UInt64 = 0
 
-    /// `listener` listens; the loop owns it from here on.
     init(
-        listener: Int32, settings: LoopSettings, mailbox: Mailbox<LoopMessage>, counters: LoopCounters
+        listeners: [ListeningSocket], settings: LoopSettings, mailbox: Mailbox<LoopMessage>,
+        counters: LoopCounters
     ) throws(IOError) {
         self.settings = settings
         self.mailbox = mailbox
         self.counters = counters
         now = MonotonicClock.nanoseconds
         timers = Timers(now: now)
-        self.listener = Listener(descriptor: listener)
+        self.listeners = listeners
         poller = try Poller()
         try poller.addWakeUp(mailbox.wakeUpDescriptor, key: Self.mailboxKey)
-        try poller.addListener(listener, key: Self.listenerKey)
+        try watchListeners()
     }
 
     /// Serves until told to leave.
@@ -111,7 +123,7 @@ final class EventLoop {
             settle()
         }
         for connection in connections { connection?.close(self) }
-        closeListener()
+        closeListeners()
     }
 
     /// Lets the connections go on that have more to do.
@@ -138,8 +150,10 @@ final class EventLoop {
 
     private func handle(_ event: Poller.Event) {
         switch event.key {
-        case Self.listenerKey: acceptWaiting()
         case Self.mailboxKey: break
+        case Self.listenerKeys...:
+            let index = Int(event.key - Self.listenerKeys)
+            if index < listeners.count { acceptWaiting(listeners[index], limit: 64) }
         default:
             guard let connection = connection(event.key) else { return }
             connection.handle(event, self)
@@ -168,7 +182,7 @@ final class EventLoop {
         switch message {
         case .answer(let key, let sequence, let response):
             guard let connection = connection(key) else { return }
-            connection.answer(sequence, response)
+            connection.answer(sequence, response, self)
             touch(connection)
         case .abandoned(let key, let sequence):
             guard let connection = connection(key) else { return }
@@ -185,23 +199,17 @@ final class EventLoop {
     private func drain() {
         guard !isDraining else { return }
         // Connections in the kernel's queue would be reset with the listener: they are still served.
-        acceptWaiting(all: true)
-        closeListener()
+        for listener in listeners { acceptWaiting(listener, limit: settings.limits.backlog) }
+        closeListeners()
         isDraining = true
         drainingSince = now
         for case let connection? in connections { touch(connection) }
     }
 
-    private func closeListener() {
-        guard let socket = listener?.socket.descriptor else { return }
-        poller.remove(socket)
-        listener = nil
-    }
-
     private func expireTimers() {
-        if let again = acceptsAgainAt, now >= again, let socket = listener?.socket.descriptor {
+        if let again = acceptsAgainAt, now >= again {
             acceptsAgainAt = nil
-            if (try? poller.addListener(socket, key: Self.listenerKey)) == nil { pauseAccepting() }
+            if (try? watchListeners()) == nil { pauseAccepting() }
         }
         timers.advance(to: now, into: &expired)
         guard !expired.isEmpty else { return }
@@ -219,57 +227,6 @@ final class EventLoop {
         return connection
     }
 
-    private func acceptWaiting(all: Bool = false) {
-        // 64: then the connections that are there have their turn.
-        var turns = all ? settings.limits.backlog : 64
-        while turns > 0, listener != nil {
-            turns -= 1
-            switch listener?.accept() {
-            case .connection(let socket, let peer): add(socket, peer)
-            case .lost: continue
-            case .exhausted:
-                counters.connectionsRefused.increase()
-                return pauseAccepting()
-            case .waitingForNone: return
-            case nil: return
-            }
-        }
-    }
-
-    /// Without descriptors or memory the listener would stay ready and the loop spin: look again in 100 ms.
-    private func pauseAccepting() {
-        guard let socket = listener?.socket.descriptor else { return }
-        poller.remove(socket)
-        acceptsAgainAt = now &+ 100_000_000
-    }
-
-    private func add(_ socket: consuming Socket, _ peer: Peer) {
-        counters.connectionsAccepted.increase()
-        let isAdmitted = settings.admitted.admit(limit: settings.limits.connectionsMax)
-        if !isAdmitted {
-            counters.connectionsRefused.increase()
-            // 256: so many may wait for their 503; the rest is closed without a word.
-            guard refusedCount < 256 else { return }
-        }
-        let slot = freeSlots.popLast() ?? connections.count
-        generation &+= 1
-        let key = UInt64(generation) << 32 | UInt64(slot)
-        let descriptor = socket.descriptor
-        let connection = Connection(key: key, socket: socket, peer: peer, limits: settings.limits, now: now)
-        connection.isRefused = !isAdmitted
-        if slot == connections.count {
-            connections.append(connection)
-        } else {
-            connections[slot] = connection
-        }
-        openCount += 1
-        if !isAdmitted { refusedCount += 1 }
-        counters.connectionsOpen.store(openCount, ordering: .relaxed)
-        guard (try? poller.addConnection(descriptor, key: key)) != nil else { return connection.close(self) }
-        if !isAdmitted { connection.fail(.tooManyConnections, self) }
-        touch(connection)
-    }
-
     /// The connection has closed: its slot is free, and the descriptor closes with the last reference.
     func remove(_ connection: Connection) {
         let slot = Int(connection.key & 0xFFFF_FFFF)
@@ -278,6 +235,7 @@ final class EventLoop {
         freeSlots.append(slot)
         openCount -= 1
         if connection.isRefused { refusedCount -= 1 } else { settings.admitted.leave() }
+        if connection.isCounted, let network = connection.network { settings.addresses.leave(network) }
         counters.connectionsOpen.store(openCount, ordering: .relaxed)
     }
 

@@ -67,7 +67,7 @@ struct HTTP1Head {
                 if let failure = checkWhole() { return .failure(failure) }
                 // RFC 9112 §3.2.2: what Host says is ignored.
                 if let authority, hosts == 1 {
-                    fields[hostField] = HTTPHeaders.Field(name: fields[hostField].name, value: authority)
+                    fields[hostField].value = authority
                 }
                 return .complete(scanned)
             } else if fields.count >= limits.headerCountMax {

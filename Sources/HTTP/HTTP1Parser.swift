@@ -145,7 +145,7 @@ final class HTTP1Parser {
             path: head.path.isEmpty ? "/" : bytes.extracting(head.path).text,
             query: head.query.map { bytes.extracting($0).text },
             headers: HTTPHeaders(head: headBytes, fields: head.fields), peer: "", isLoopback: false,
-            isKeepAlive: head.isKeepAlive, isHTTP10: head.isHTTP10)
+            isKeepAlive: head.isKeepAlive, version: head.isHTTP10 ? .http10 : .http11)
     }
 
     /// The text of a method, without looking at each byte of those that are common.

@@ -115,7 +115,7 @@ enum HTTP1Writer {
         output.append(0x30 + UInt8(number % 10))
     }
 
-    /// Whether a field may be sent, and is not the server's own.
+    /// Whether the field may be sent: it is well-formed, and not one of the server's own.
     static func isAllowed(_ name: String, _ value: String) -> Bool {
         let name = name.utf8.span
         guard name.count > 0, isFieldValue(value) else { return false }

@@ -4,12 +4,16 @@ public enum HTTPError: Error, Equatable, Sendable {
     case system(call: String, errno: Int32)
     /// `host` is not a numeric IPv4 or IPv6 address, nor `localhost`.
     case invalidHost(String)
-    /// Another process already listens on the address.
-    case addressInUse(host: String, port: UInt16)
+    /// Another process already listens on the address, or a file that is no socket has its name.
+    case addressInUse(HTTPListener.Address)
+    /// A Unix socket's path is empty or too long, or an inherited descriptor is no listening stream socket.
+    case invalidListener(HTTPListener.Address)
     /// A limit is outside its range; names the limit.
     case invalidLimit(String)
     /// A server starts once.
     case alreadyStarted
+    /// A certificate, a key or a list of authorities cannot be used; `file` is empty where none is named.
+    case tls(file: String, reason: String)
 }
 
 /// Why the HTTP layer itself answers a request with an error; each but `abandoned` closes the connection.

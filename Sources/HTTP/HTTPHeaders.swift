@@ -4,7 +4,8 @@
 public struct HTTPHeaders: Sendable {
     /// Where one field lies in the head, which has less than 4 GiB.
     struct Field: Sendable, Equatable {
-        private let nameStart, nameEnd, valueStart, valueEnd: UInt32
+        private let nameStart, nameEnd: UInt32
+        private var valueStart, valueEnd: UInt32
 
         init(name: Range<Int>, value: Range<Int>) {
             nameStart = UInt32(truncatingIfNeeded: name.lowerBound)
@@ -14,7 +15,10 @@ public struct HTTPHeaders: Sendable {
         }
 
         var name: Range<Int> { Int(nameStart)..<Int(nameEnd) }
-        var value: Range<Int> { Int(valueStart)..<Int(valueEnd) }
+        var value: Range<Int> {
+            get { Int(valueStart)..<Int(valueEnd) }
+            set { self = Field(name: name, value: newValue) }
+        }
     }
 
     private let head: [UInt8]
@@ -53,6 +57,11 @@ public struct HTTPHeaders: Sendable {
         var count = 0
         for field in fields where matches(field, name) { count += 1 }
         return count
+    }
+
+    /// The values of all fields called `name`, in their order.
+    public func values(of name: String) -> [String] {
+        fields.filter { matches($0, name) }.map { text($0.value) }
     }
 
     /// All fields as received: names with their case, values without surrounding white space.

@@ -35,8 +35,11 @@ struct Poller: ~Copyable {
         try add(fd, CLinux_EPOLLIN | CLinux_EPOLLOUT | CLinux_EPOLLRDHUP | CLinux_EPOLLET, key)
     }
 
-    /// Reports waiting connections as long as there are any.
-    func addListener(_ fd: Int32, key: UInt64) throws(IOError) { try add(fd, CLinux_EPOLLIN, key) }
+    /// Reports waiting connections as long as there are any; of those who wait for a shared socket's
+    /// connections not all are woken for one.
+    func addListener(_ fd: Int32, isShared: Bool, key: UInt64) throws(IOError) {
+        try add(fd, isShared ? CLinux_EPOLLIN | CLinux_EPOLLEXCLUSIVE : CLinux_EPOLLIN, key)
+    }
 
     /// Reports each signal once; the descriptor need not be read.
     func addWakeUp(_ fd: Int32, key: UInt64) throws(IOError) {

@@ -42,6 +42,28 @@ struct ReadBuffer {
         end = storage.count
     }
 
+    /// Drops the first `count` bytes.
+    mutating func drop(_ count: Int) {
+        precondition(0...self.count ~= count, "count \(count) is not in 0...\(self.count)")
+        start += count
+    }
+
+    /// The PROXY header that the bytes begin with.
+    func proxyHeader() -> ProxyHeader.Outcome { ProxyHeader.parse(storage.span.extracting(start..<end)) }
+
+    /// Whether the bytes begin with `text`; nil when they are too few to tell.
+    func begins(with text: [UInt8]) -> Bool? {
+        let shared = min(count, text.count)
+        for position in 0..<shared where storage[start + position] != text[position] { return false }
+        return shared == text.count ? true : nil
+    }
+
+    /// Lets `body` see all bytes and drops them.
+    mutating func take(_ body: (Span<UInt8>) -> Void) {
+        body(storage.span.extracting(start..<end))
+        reset()
+    }
+
     /// Lets `parser` see the bytes and drops those it consumed.
     mutating func parse(with parser: HTTP1Parser) -> HTTP1Parser.Event {
         let (event, consumed) = parser.parse(storage.span.extracting(start..<end))

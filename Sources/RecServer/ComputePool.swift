@@ -7,17 +7,17 @@ import Threading
 struct Job: Sendable {
     let request: HTTPRequest
     let match: Router.Match
-    let requestID: String
-    /// The caller's trace, for logs.
-    let trace: TraceContext?
+    let context: RequestContext
     let exchange: Exchange
     /// Monotonic nanoseconds when the loop offered it.
     let queuedAt: UInt64
 
+    var requestID: String { context.requestID }
+
     /// What every log line about the request says.
     var metadata: Logger.Metadata {
         var metadata: Logger.Metadata = ["request_id": "\(requestID)"]
-        if let trace { metadata["trace_id"] = "\(trace.traceID)" }
+        if let trace = context.traceID { metadata["trace_id"] = "\(trace)" }
         return metadata
     }
 }
@@ -77,14 +77,13 @@ struct ComputeWorker {
 
     /// Runs one request to its end and answers it.
     func answer(_ job: Job) {
+        var clock = StageClock(start: job.queuedAt, keepsParts: job.context.span != nil)
+        service.metrics.record(
+            .queue, nanoseconds: clock.end(.queue) &- job.queuedAt, traceID: job.context.recordedTraceID)
         if job.exchange.isClosed {
             // Nobody reads the answer: the time is better spent on the next request.
-            service.metrics.record(.queue, nanoseconds: MonotonicClock.nanoseconds &- job.queuedAt)
-            service.metrics.abandoned.add()
-            return
+            return service.abandon(job.request, job.context, route: job.match.route, clock)
         }
-        var clock = StageClock(start: job.queuedAt)
-        service.metrics.record(.queue, nanoseconds: clock.end(.queue) &- job.queuedAt)
         var copies: [ShadowJob] = []
         let response: HTTPResponse
         do throws(Problem) {
@@ -94,7 +93,7 @@ struct ComputeWorker {
             note(error, job)
             response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
         }
-        service.finish(job.request, route: job.match.route, response, job.exchange)
+        service.finish(job.request, job.context, route: job.match.route, response, job.exchange, clock)
         service.logger.debug(
             "answered",
             metadata: job.metadata.merging(
@@ -111,7 +110,7 @@ struct ComputeWorker {
         case .similar(let itemID): try similar(job, itemID: itemID, &clock)
         case .events: try postEvents(job, &clock)
         case .user(let method, let id): try user(id, method, job, &clock)
-        case .removeEvent(let user, let eventID): try removeEvent(eventID, of: user, job)
+        case .removeEvent(let user, let eventID): try removeEvent(eventID, of: user, job, clock)
         case .livez, .readyz, .healthz, .version, .metrics, .openapi: throw Problem(.notFound)
         }
     }

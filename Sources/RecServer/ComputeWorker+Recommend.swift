@@ -50,6 +50,9 @@ extension ComputeWorker {
                 request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
         }
         viewer?.note(recommendation)
+        clock.modelVersion = recommendation.modelVersion
+        clock.cache = recommendation.history.cache
+        clock.degraded = recommendation.degraded
         service.metrics.requests(choice.label).add()
         let recommendationID = service.identifiers.next()
         let model = choice.label?.rawValue ?? recommendation.modelVersion
@@ -68,7 +71,8 @@ extension ComputeWorker {
         service.feedback?.record(recommendation, id: recommendationID)
         clock.end(.encode)
         for (stage, nanoseconds) in clock.durations where stage != .queue {
-            service.metrics.record(stage, nanoseconds: nanoseconds)
+            service.metrics.record(
+                stage, nanoseconds: nanoseconds, traceID: job.context.recordedTraceID)
         }
         // An answer that left stages out is no measure for one that does not.
         if let shadow = choice.shadow, recommendation.degraded.isEmpty {
@@ -106,7 +110,7 @@ extension ComputeWorker {
                 break
             }
             let start = MonotonicClock.nanoseconds
-            var lineClock = StageClock(start: start)
+            var lineClock = StageClock(start: start, keepsParts: clock.keepsParts)
             do throws(Problem) {
                 // An empty body asks for the popular list; an empty line is a slip.
                 guard !line.isEmpty else { throw Problem(.malformedJSON, "the line is empty") }

@@ -20,19 +20,19 @@ struct LoopHandler: Sendable {
 
     /// The answer, or nil when a compute thread will give it.
     func handle(_ request: HTTPRequest, _ deferral: Deferral) -> HTTPResponse? {
-        let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
+        var context = service.context(of: request)
+        let requestID = context.requestID
         let route = Router.route(path: request.path)
         let response: HTTPResponse
         do throws(Problem) {
             let match = try Router.match(method: request.method, path: request.path)
-            try service.access.admit(request, to: match)
+            context.key = try service.access.admit(request, to: match)
             switch match {
             case .recommend, .similar, .events, .user, .removeEvent:
                 try requireState(match)
                 try admit(
                     Job(
-                        request: request, match: match, requestID: requestID,
-                        trace: TraceContext(request.headers.first("traceparent")), exchange: deferral.exchange(),
+                        request: request, match: match, context: context, exchange: deferral.exchange(),
                         queuedAt: MonotonicClock.nanoseconds))
                 return nil
             case .livez: response = text("ok\n", requestID)
@@ -51,7 +51,7 @@ struct LoopHandler: Sendable {
         } catch {
             response = service.response(for: error, requestID: requestID)
         }
-        service.record(request, route: route, response)
+        service.record(request, context, route: route, response)
         return response
     }
 

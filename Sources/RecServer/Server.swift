@@ -22,6 +22,7 @@ final class Server {
     init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        let identifiers = IdentifierSource()
         let seeds = SeedSource(eventMaximum: configuration.integer("history_max"))
         service = try RecommendService(
             settings: PipelineSettings(configuration),
@@ -37,7 +38,10 @@ final class Server {
                 shiftMaximum: configuration.integer("session_shift_max"),
                 sessionSeconds: configuration.integer("session_ttl_s")),
             access: try Access(configuration, logger: logger),
-            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
+            feedback: try FeedbackLog.begun(configuration, logger: logger),
+            accessLog: try AccessLog.begun(configuration, logger: logger),
+            spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
+            identifiers: identifiers, logger: logger)
         seeds.attach(service.registry)
     }
 
@@ -108,7 +112,8 @@ final class Server {
             // The load may have published since this thread looked.
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
             case .hangUp: reload(loads)
-            case nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .upgrade, .woken, nil: continue
             }
         }
     }
@@ -127,12 +132,15 @@ final class Server {
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
-            host: configuration.text("host"), port: UInt16(configuration.integer("port")),
+            listeners: [
+                HTTPListener(
+                    .tcp(host: configuration.text("host"), port: UInt16(configuration.integer("port"))))
+            ],
             loops: configuration.integer("loops"),
             limits: httpLimits(), errorResponse: { service.response(for: $0) },
             responder: { handler.handle($0, $1) })
         counters.attach(http)
-        let port = try http.start()
+        let port = try http.start().first?.port ?? 0
         logger.info(
             "settings",
             metadata: Dictionary(
@@ -148,9 +156,10 @@ final class Server {
         let (host, service) = (configuration.text("admin_host"), service)
         let handler = AdminHandler(service: service, loads: loads)
         let admin = HTTPServer(
-            host: host, port: wanted, limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            listeners: [HTTPListener(.tcp(host: host, port: wanted))], limits: httpLimits(),
+            errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        let port = try admin.start()
+        let port = try admin.start().first?.port ?? 0
         logger.info("admin listening", metadata: ["host": "\(host)", "port": "\(port)"])
         StandardStream.output.write("recserver admin listening on http://\(host):\(port)\n")
         return admin
@@ -175,7 +184,8 @@ final class Server {
             switch try Signals.wait() {
             case .hangUp: reload(loads)
             case .terminate, .interrupt: return
-            case nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .upgrade, .woken, nil: continue
             }
         }
     }
@@ -186,7 +196,8 @@ final class Server {
         while case let rest = end - MonotonicClock.now, rest > .zero {
             switch try? Signals.wait(within: rest) {
             case .terminate, .interrupt: return
-            case .hangUp, nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .hangUp, .upgrade, .woken, nil: continue
             }
         }
     }
@@ -214,6 +225,8 @@ final class Server {
         // What was posted is durable before the process ends.
         service.users?.stop()
         service.feedback?.stop()
+        service.accessLog?.stop()
+        service.spans?.stop()
         return isClean
     }
 }

@@ -26,7 +26,8 @@ final class SQLiteConnection {
     enum Access { case readWrite, readOnly }
 
     fileprivate let handle: OpaquePointer
-    private var prepared: [String: SQLiteStatement] = [:]
+    /// By the address of their text: no text is compared.
+    private var prepared: [UInt: SQLiteStatement] = [:]
 
     /// Opens, and with `.readWrite` makes, the database at `path`.
     init(path: String, access: Access) throws(SQLiteError) {
@@ -68,26 +69,32 @@ final class SQLiteConnection {
         guard status == SQLITE_OK else { throw error(status) }
     }
 
-    /// The statement `sql`, compiled once a connection, reset and without bindings.
-    func statement(_ sql: String) throws(SQLiteError) -> SQLiteStatement {
-        if let found = prepared[sql] {
+    /// The statement of this place in the program, compiled once a connection, reset; old bindings stay.
+    func statement(_ sql: StaticString) throws(SQLiteError) -> SQLiteStatement {
+        let place = UInt(bitPattern: unsafe sql.utf8Start)
+        if let found = prepared[place] {
             found.reset()
             return found
         }
-        var compiled: OpaquePointer?
-        let status = unsafe sqlite3_prepare_v3(
-            handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &compiled, nil)
-        guard status == SQLITE_OK, let compiled = unsafe compiled else { throw error(status) }
-        let statement = unsafe SQLiteStatement(compiled, of: handle)
-        prepared[sql] = statement
+        let statement = try compile("\(sql)", keeps: true)
+        prepared[place] = statement
         return statement
     }
 
-    /// Runs one statement to its end.
-    func run(_ sql: String, _ values: SQLiteValue...) throws(SQLiteError) { try run(sql, values) }
+    /// A statement that is put together as the program runs.
+    func compile(_ sql: String, keeps: Bool = false) throws(SQLiteError) -> SQLiteStatement {
+        var compiled: OpaquePointer?
+        let flags = keeps ? UInt32(SQLITE_PREPARE_PERSISTENT) : 0
+        let status = unsafe sqlite3_prepare_v3(handle, sql, -1, flags, &compiled, nil)
+        guard status == SQLITE_OK, let compiled = unsafe compiled else { throw error(status) }
+        return unsafe SQLiteStatement(compiled, of: handle)
+    }
 
     /// Runs one statement to its end.
-    func run(_ sql: String, _ values: [SQLiteValue]) throws(SQLiteError) {
+    func run(_ sql: StaticString, _ values: SQLiteValue...) throws(SQLiteError) { try run(sql, values) }
+
+    /// Runs one statement to its end.
+    func run(_ sql: StaticString, _ values: [SQLiteValue]) throws(SQLiteError) {
         let statement = try statement(sql)
         try statement.bind(values)
         defer { statement.reset() }
@@ -95,7 +102,7 @@ final class SQLiteConnection {
     }
 
     /// The integer in the first column of the first row; nil without a row, or for NULL.
-    func integer(_ sql: String, _ values: SQLiteValue...) throws(SQLiteError) -> Int64? {
+    func integer(_ sql: StaticString, _ values: SQLiteValue...) throws(SQLiteError) -> Int64? {
         let statement = try statement(sql)
         try statement.bind(values)
         defer { statement.reset() }

@@ -55,7 +55,7 @@ public struct StateCheck {
     private var connection: SQLiteConnection { snapshot.connection }
 
     private func structure(_ report: inout Report) throws(SQLiteError) {
-        let statement = try connection.statement("PRAGMA integrity_check(\(Report.findingsMaximum))")
+        let statement = try connection.compile("PRAGMA integrity_check(\(Report.findingsMaximum))")
         defer { statement.reset() }
         while try statement.step() {
             // Whole pages of findings come as one text.
@@ -65,7 +65,7 @@ public struct StateCheck {
         }
         let orphans = [("event", "events"), ("seen", "event ids")]
         for (table, what) in orphans {
-            let statement = try connection.statement(
+            let statement = try connection.compile(
                 "SELECT user, count(*) FROM \(table) WHERE user NOT IN (SELECT key FROM user) GROUP BY user")
             defer { statement.reset() }
             while try statement.step() {
@@ -92,8 +92,10 @@ public struct StateCheck {
         report.erased = Int(try connection.integer("SELECT count(*) FROM erased") ?? 0)
         let hashes =
             try connection.integer(
-                "SELECT (SELECT count(*) FROM erased WHERE length(hash) != ?1)"
-                    + " + (SELECT count(*) FROM seen WHERE length(hash) != ?1)",
+                """
+                SELECT (SELECT count(*) FROM erased WHERE length(hash) != ?1)
+                    + (SELECT count(*) FROM seen WHERE length(hash) != ?1)
+                """,
                 .integer(Int64(KeyedHash.byteCount))) ?? 0
         if hashes > 0 { report.find("store: \(hashes) hashes of another length") }
     }

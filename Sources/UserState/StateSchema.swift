@@ -6,8 +6,9 @@ enum StateSchema {
     static let version: Int64 = 1
     /// 2²⁵ − 1 pages: the first byte of a page number is 0 or 1, by which pages without rows are told apart.
     static let pagesMaximum = 33_554_431
-    /// A log of more pages is moved into the database file by the commit that makes it so: 16 MiB.
-    private static let logPages = 4096
+    /// A log of more pages is moved into the database file by the commit that makes it so: 64 MiB. Most of its
+    /// pages are there many times, and each is moved once.
+    private static let logPages = 16_384
     /// A log that was longer for once is cut back to this many bytes.
     private static let logBytes = 67_108_864
     /// Sets what is not stored in the file.
@@ -77,7 +78,7 @@ enum StateSchema {
             CREATE UNIQUE INDEX seen_hash ON seen(user, hash);
             CREATE TABLE erased(hash BLOB PRIMARY KEY, sequence INTEGER NOT NULL) STRICT, WITHOUT ROWID;
             """)
-        let insert = "INSERT INTO meta(name, value) VALUES(?, ?)"
+        let insert: StaticString = "INSERT INTO meta(name, value) VALUES(?, ?)"
         try connection.run(insert, .text("epoch"), .integer(epoch))
         try connection.run(insert, .text("secret"), .blob(secret))
         try connection.run(insert, .text("commit"), .integer(0))

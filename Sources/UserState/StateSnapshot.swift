@@ -48,7 +48,7 @@ final class StateSnapshot {
         only: String?, _ body: (_ key: Int64, _ user: StateRecord.KeptUser) throws -> Void
     ) throws {
         let hasErased = try connection.integer("SELECT EXISTS(SELECT 1 FROM erased)") == 1
-        let statement = try connection.statement(
+        let statement = try connection.compile(
             "SELECT key, id, features, consent, total FROM user "
                 + (only == nil ? "ORDER BY id" : "WHERE id = ?"))
         try statement.bind(only.map { [.text($0)] } ?? [])

@@ -100,9 +100,8 @@ extension StateTransaction {
         let draft = try draft(id)
         let isFound = draft.state.key != nil || seed(of: draft) != nil
         if let key = draft.state.key {
-            for table in ["event", "seen"] {
-                try connection.run("DELETE FROM \(table) WHERE user = ?", .integer(key))
-            }
+            try connection.run("DELETE FROM event WHERE user = ?", .integer(key))
+            try connection.run("DELETE FROM seen WHERE user = ?", .integer(key))
             try connection.run("DELETE FROM user WHERE key = ?", .integer(key))
         }
         clock += 1

@@ -84,7 +84,7 @@ extension StateTransaction {
         return isWithdrawn && user.hasConsent != false ? .noConsent : nil
     }
 
-    private static let insertErased = "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
+    private static let insertErased: StaticString = "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
 
     private func restore(
         _ event: StoredEvent, of draft: Draft

@@ -181,7 +181,7 @@ final class StateTransaction {
             .integer(state.sequence), .integer(Int64(state.total)), .integer(Int64(state.kept)),
             .integer(state.hasConsent ? 1 : 0), .text(FeatureText.encode(state.features)), .integer(key),
         ]
-        let sql =
+        let sql: StaticString =
             state.isStored
             ? "UPDATE user SET sequence = ?, total = ?, kept = ?, consent = ?, features = ? WHERE key = ?"
             : "INSERT INTO user(sequence, total, kept, consent, features, key, id) VALUES(?,?,?,?,?,?,?)"

@@ -85,6 +85,6 @@ enum HTTP1Property {
         let headers = request.headers.all.map { "\($0.name)=\($0.value)" }.joined(separator: ";")
         return
             "\(request.method) \(request.path) \(request.query ?? "-") \(headers) \(String(decoding: request.body, as: UTF8.self)) "
-            + "\(request.isKeepAlive) \(request.isHTTP10)"
+            + "\(request.isKeepAlive) \(request.version)"
     }
 }

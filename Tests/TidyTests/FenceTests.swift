@@ -5,7 +5,10 @@ import Testing
     /// Files, or folders ending in a slash, that may hold unsafe code and import C.
     static let fenced = [
         "Sources/Threading/", "Sources/Kernels/", "Sources/Artifacts/", "Sources/HTTP/Socket.swift",
-        "Sources/HTTP/Poller.swift", "Sources/HTTP/ByteArray.swift", "Sources/Retrieval/FaissIndex.swift", "Sources/UserState/SQLite.swift",
+        "Sources/HTTP/ListeningSocket.swift", "Sources/HTTP/Poller.swift", "Sources/HTTP/ByteArray.swift",
+        "Sources/HTTP/HTTP2Session.swift",
+        "Sources/HTTP/TLSContext.swift", "Sources/HTTP/TLSSession.swift", "Sources/Retrieval/FaissIndex.swift",
+        "Sources/UserState/SQLite.swift",
         "Sources/UserState/StateFolder.swift", "Sources/UserState/KeyedHash.swift",
     ]
 
@@ -17,7 +20,7 @@ import Testing
         "Threading": ["CLinux"],
         "Artifacts": ["RecCore", "JSON", "Kernels", "COpenSSL"],
         "Features": ["RecCore", "Kernels", "Artifacts"],
-        "HTTP": ["Threading", "CLinux"],
+        "HTTP": ["Threading", "CLinux", "CNGHTTP2", "COpenSSL"],
         "Retrieval": ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"],
         "Ranking": ["RecCore", "Kernels", "Artifacts", "Features", "Threading"],
         "UserState": ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"],

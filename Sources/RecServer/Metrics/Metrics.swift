@@ -1,4 +1,5 @@
 import Synchronization
+import Threading
 
 /// A count that any thread may raise.
 final class Counter: Sendable {
@@ -15,6 +16,16 @@ final class Histogram: Sendable {
     private let buckets: [Counter]
     /// Sum in billionths, so that it stays an integer.
     private let sum = Counter()
+    /// The newest request of each bucket whose trace somebody has, by the bucket.
+    private let exemplars = Lock<[Int: Exemplar]>([:])
+
+    /// A request by which a bucket was counted.
+    struct Exemplar: Sendable {
+        let traceID: String
+        let value: Double
+        /// Nanoseconds since 1970.
+        let time: Int64
+    }
 
     /// Seconds, OpenTelemetry's bounds with finer ones below 5 ms, where this server works.
     static let secondsBounds: [Double] = [
@@ -40,11 +51,19 @@ final class Histogram: Sendable {
     }
 
     /// Records a duration in nanoseconds.
-    func record(nanoseconds: UInt64) {
+    /// - Parameter traceID: the trace that shows it, if somebody has recorded one.
+    func record(nanoseconds: UInt64, traceID: String? = nil) {
         let seconds = Double(nanoseconds) / 1e9
-        buckets[bounds.firstIndex { seconds <= $0 } ?? bounds.count].add()
+        let bucket = bounds.firstIndex { seconds <= $0 } ?? bounds.count
+        buckets[bucket].add()
         sum.add(Int(clamping: nanoseconds))
+        guard let traceID else { return }
+        let exemplar = Exemplar(traceID: traceID, value: seconds, time: WallClock.nanoseconds)
+        exemplars.withLock { $0[bucket] = exemplar }
     }
+
+    /// Examples by bucket.
+    var examples: [Int: Exemplar] { exemplars.withLock { $0 } }
 
     /// Cumulative counts per bucket, the last being the total, and the sum of the values.
     var snapshot: (cumulative: [UInt64], sum: Double) {
@@ -145,13 +164,15 @@ final class Metrics: Sendable {
     /// Requests answered under a label, or by an exact version for nil.
     func requests(_ label: BundleLabel?) -> Counter { label.flatMap { labelRequests[$0] } ?? versionRequests }
 
-    func record(_ route: Route, status: Int, nanoseconds: UInt64) {
+    func record(_ route: Route, status: Int, nanoseconds: UInt64, traceID: String? = nil) {
         let column = Self.statuses.firstIndex(of: status) ?? Self.statuses.firstIndex(of: 500) ?? 0
-        requests[route.index][column].record(nanoseconds: nanoseconds)
+        requests[route.index][column].record(nanoseconds: nanoseconds, traceID: traceID)
     }
 
     func histogram(_ route: Route, statusIndex: Int) -> Histogram { requests[route.index][statusIndex] }
-    func record(_ stage: Stage, nanoseconds: UInt64) { stages[stage.index].record(nanoseconds: nanoseconds) }
+    func record(_ stage: Stage, nanoseconds: UInt64, traceID: String? = nil) {
+        stages[stage.index].record(nanoseconds: nanoseconds, traceID: traceID)
+    }
     func degraded(_ step: DegradationStep) -> Counter {
         degraded[DegradationStep.allCases.firstIndex(of: step) ?? 0]
     }

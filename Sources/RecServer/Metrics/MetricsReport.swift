@@ -19,6 +19,7 @@ struct MetricsReport {
         writeRequests(&writer)
         writeAccess(&writer)
         writeFeedback(&writer)
+        writeLogs(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
         writeState(&writer)
@@ -79,14 +80,14 @@ struct MetricsReport {
         writer.counter(
             "recserver_feedback_slates", "Slates for the feedback log, by what became of them.",
             [
-                ("result=\"written\"", feedback.written.value),
-                ("result=\"dropped\"", feedback.dropped.value),
+                ("result=\"written\"", feedback.writer.written.value),
+                ("result=\"dropped\"", feedback.writer.dropped.value),
             ])
         writer.counter(
             "recserver_feedback_errors", "Attempts to write the feedback log that failed.",
-            [("", feedback.errors.value)])
+            [("", feedback.writer.errors.value)])
         writer.counter(
-            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.bytes.value)])
+            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.writer.bytes.value)])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {

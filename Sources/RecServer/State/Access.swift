@@ -91,9 +91,11 @@ final class Access: Sendable {
     // MARK: - Decisions
 
     /// Lets a request to an endpoint of the main listener pass, or not.
+    /// - Returns: the name of its key; nil without one.
     /// - Throws: `.rateLimited`, `.unauthorized` or `.forbidden`.
-    func admit(_ request: HTTPRequest, to match: Router.Match) throws(Problem) {
-        guard let role = match.role else { return }
+    @discardableResult
+    func admit(_ request: HTTPRequest, to match: Router.Match) throws(Problem) -> String? {
+        guard let role = match.role else { return nil }
         if let addresses, let wait = addresses.withLock({ $0.take(request.peer, now: now()) }) {
             throw refuse(.addressRate, Problem(.rateLimited, "too many from this address", retryAfter: wait))
         }
@@ -102,6 +104,7 @@ final class Access: Sendable {
             throw refuse(
                 .peer, Problem(.forbidden, "without keys only peers on this machine may do this"))
         }
+        return nil
     }
 
     /// Lets a request to the admin listener pass, or not.
@@ -112,7 +115,8 @@ final class Access: Sendable {
         if let ring = ring.withLock({ $0 }) { try admit(request, as: .admin, ring) }
     }
 
-    private func admit(_ request: HTTPRequest, as role: Role, _ ring: KeyRing) throws(Problem) {
+    @discardableResult
+    private func admit(_ request: HTTPRequest, as role: Role, _ ring: KeyRing) throws(Problem) -> String {
         let caller = try caller(request, ring)
         guard caller.roles.contains(role) else {
             caller.counters.forbidden.add()
@@ -127,6 +131,7 @@ final class Access: Sendable {
             throw refuse(.keyRate, Problem(.rateLimited, "too many with this key", retryAfter: wait))
         }
         caller.counters.allowed.add()
+        return caller.name
     }
 
     private func caller(_ request: HTTPRequest, _ ring: KeyRing) throws(Problem) -> KeyRing.Caller {

@@ -7,15 +7,19 @@ final class IdentifierSource: Sendable {
     private let salt = UInt64.random(in: .min ... .max)
     private let count = Atomic<UInt64>(0)
 
+    /// 16 hexadecimal digits, not all 0: as unlikely to be somewhere else as so few can be.
+    func nextSpan() -> String { Self.hexadecimal(max(scrambledCount(), 1)) }
+
     /// 32 hexadecimal digits: the process, then a scrambled count, so that ids neither repeat nor tell the
     /// traffic.
-    func next() -> String {
+    func next() -> String { Self.hexadecimal(prefix) + Self.hexadecimal(scrambledCount()) }
+
+    private func scrambledCount() -> UInt64 {
         // SplitMix64's finaliser is a bijection: different counts give different ids.
         var z = count.wrappingAdd(1, ordering: .relaxed).newValue &+ salt
         z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
         z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        z ^= z >> 31
-        return Self.hexadecimal(prefix) + Self.hexadecimal(z)
+        return z ^ (z >> 31)
     }
 
     private static func hexadecimal(_ value: UInt64) -> String {
