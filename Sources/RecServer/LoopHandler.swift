@@ -1,6 +1,4 @@
-import Artifacts
 import HTTP
-import JSON
 import Threading
 import UserState
 
@@ -12,7 +10,7 @@ struct LoopHandler: Sendable {
     let pool: ComputePool
     let loads: BundleLoads
     let openAPI: [UInt8]
-    let version: String
+    let version: VersionAnswer
     /// Wall clock at the start, nanoseconds since 1970.
     let startedAt: Int64
     /// The listener's counters, once there is one.
@@ -22,10 +20,11 @@ struct LoopHandler: Sendable {
     func handle(_ request: HTTPRequest, _ deferral: Deferral) -> HTTPResponse? {
         var context = service.context(of: request)
         let requestID = context.requestID
-        let route = Router.route(path: request.path)
         let response: HTTPResponse
+        var route: Metrics.Route?
         do throws(Problem) {
             let match = try Router.match(method: request.method, path: request.path)
+            route = match.route
             context.key = try service.access.admit(request, to: match)
             switch match {
             case .recommend, .similar, .events, .user, .removeEvent:
@@ -37,7 +36,9 @@ struct LoopHandler: Sendable {
                 return nil
             case .livez: response = text("ok\n", requestID)
             case .readyz, .healthz: response = try readiness(request, requestID)
-            case .version: response = service.response(json: versionBody(), requestID: requestID)
+            case .version:
+                response = HTTPResponse(
+                    status: 200, fields: Self.json, requestID: requestID, body: version.body(service))
             case .metrics: response = metrics(request, requestID)
             case .openapi:
                 response = HTTPResponse(
@@ -51,7 +52,7 @@ struct LoopHandler: Sendable {
         } catch {
             response = service.response(for: error, requestID: requestID)
         }
-        service.record(request, context, route: route, response)
+        service.record(request, context, route: route ?? Router.route(path: request.path), response)
         return response
     }
 
@@ -71,14 +72,15 @@ struct LoopHandler: Sendable {
         }
     }
 
+    private static let plain = HTTPFields([
+        ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"),
+    ])
+    private static let json = HTTPFields([
+        ("Content-Type", "application/json"), ("Cache-Control", "no-store"),
+    ])
+
     private func text(_ text: String, _ requestID: String) -> HTTPResponse {
-        HTTPResponse(
-            status: 200,
-            headers: [
-                ("Content-Type", "text/plain; charset=utf-8"), ("X-Request-Id", requestID),
-                ("Cache-Control", "no-store"),
-            ],
-            body: Array(text.utf8))
+        HTTPResponse(status: 200, fields: Self.plain, requestID: requestID, body: Array(text.utf8))
     }
 
     /// 200 when a bundle serves and the process is not on its way out; `?verbose` lists the checks.
@@ -103,53 +105,11 @@ struct LoopHandler: Sendable {
         return text(isVerbose ? lines.joined(separator: "\n") + "\nready\n" : "ok\n", requestID)
     }
 
-    private func versionBody() -> [UInt8] {
-        var writer = JSONWriter()
-        writer.beginObject()
-        writer.key("server")
-        writer.value("recserver")
-        writer.key("version")
-        writer.value(version)
-        writer.key("kernels")
-        writer.value(service.settings.kernelLevel)
-        if let assignment = service.registry.assignment(.default) {
-            writer.key("bundle")
-            write(assignment.bundle.snapshot, to: &writer)
-        }
-        writer.key("labels")
-        writer.beginObject()
-        for label in BundleLabel.allCases {
-            guard let assignment = service.registry.assignment(label) else { continue }
-            writer.key(label.rawValue)
-            writer.value(assignment.bundle.modelVersion)
-        }
-        writer.endObject()
-        writer.endObject()
-        return writer.bytes
-    }
-
-    private func write(_ snapshot: Snapshot, to writer: inout JSONWriter) {
-        writer.beginObject()
-        writer.key("model_version")
-        writer.value(snapshot.manifest.modelVersion)
-        writer.key("space_version")
-        writer.value(snapshot.manifest.spaceVersion)
-        writer.key("sha256")
-        writer.value(snapshot.digest)
-        writer.key("items")
-        writer.value(snapshot.manifest.items.count)
-        writer.key("index")
-        writer.value(snapshot.indexName)
-        writer.key("info")
-        writer.value(snapshot.manifest.info)
-        writer.endObject()
-    }
-
     private func metrics(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
         let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
         var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
         MetricsReport(
-            service: service, pool: pool, loads: loads, counters: counters(), version: version,
+            service: service, pool: pool, loads: loads, counters: counters(), version: version.server,
             startedAt: startedAt
         ).write(to: &writer)
         return HTTPResponse(

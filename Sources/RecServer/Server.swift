@@ -128,7 +128,7 @@ final class Server {
         let counters = counters
         let handler = LoopHandler(
             service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml,
-            version: Self.version, startedAt: startedAt,
+            version: VersionAnswer(server: Self.version), startedAt: startedAt,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
