@@ -3,7 +3,7 @@ import Threading
 // Output side: answers in request order → bytes → socket; and the ends of a connection.
 extension Connection {
     /// Bytes of answers that the kernel has not taken.
-    var unsentByteCount: Int { output.count - sentByteCount }
+    var unsentByteCount: Int { output.count - sentByteCount + (tls?.unsentByteCount ?? 0) }
 
     /// Nobody waits for an answer.
     var isAnswered: Bool { http2?.isIdle ?? pipeline.isEmpty }
@@ -51,9 +51,7 @@ extension Connection {
             if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput {
                 form.closes = true
             }
-            if output.isEmpty { loop.lendOutput(&output) }
-            let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
-            if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+            write(response, form, loop)
             written += 1
             if form.closes {
                 if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
@@ -75,12 +73,22 @@ extension Connection {
         }
     }
 
+    /// Appends an answer to what is to be sent.
+    func write(_ response: HTTPResponse, _ form: HTTP1Writer.Form, _ loop: EventLoop) {
+        // Held by nobody else meanwhile, so that no access to it has to be watched.
+        var bytes: [UInt8] = []
+        swap(&bytes, &output)
+        if bytes.isEmpty { loop.lendOutput(&bytes) }
+        let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &bytes)
+        swap(&bytes, &output)
+        if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+    }
+
     func flush(_ loop: EventLoop) {
         while unsentByteCount > 0 {
             guard isWritable else { return }
-            switch socket.write(output, from: sentByteCount) {
+            switch send(loop) {
             case .bytes(let count):
-                sentByteCount += count
                 loop.counters.bytesSent.increase(by: count)
             case .wouldBlock:
                 isWritable = false
@@ -91,10 +99,25 @@ extension Connection {
         blockedSince = 0
         if sentByteCount > 0 {
             sentByteCount = 0
-            loop.recycleOutput(&output)
+            recycleOutput(loop)
             idleSince = loop.now
         }
-        if phase == .finishing, isAnswered { finish(loop) }
+        guard phase == .finishing, isAnswered else { return }
+        if sayGoodbye(loop) { flush(loop) } else { finish(loop) }
+    }
+
+    private func send(_ loop: EventLoop) -> Socket.Transfer {
+        if let tls { return send(through: tls, loop) }
+        let transfer = socket.write(output, from: sentByteCount)
+        if case .bytes(let count) = transfer { sentByteCount += count }
+        return transfer
+    }
+
+    /// Gives the memory of a sent output back.
+    func recycleOutput(_ loop: EventLoop) {
+        var sent: [UInt8] = []
+        swap(&sent, &output)
+        loop.recycleOutput(sent)
     }
 
     /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its
@@ -110,6 +133,7 @@ extension Connection {
 
     func close(_ loop: EventLoop) {
         guard phase != .closed else { return }
+        endTLS(loop)
         phase = .closed
         presence.leave()
         http2?.leave()
@@ -142,6 +166,7 @@ extension Connection {
         var next = UInt64.max
         if unsentByteCount > 0 { next = blockedSince &+ times.write }
         guard phase == .open else { return next }
+        if let tls, tls.isHandshaking { return min(next, handshakeDeadline(tls, loop)) }
         if parser.isInBody {
             next = min(next, bodyDeadline(loop))
         } else if isMidHead || requestCount == 0 && !loop.isDraining {

@@ -28,6 +28,8 @@ final class Connection {
     let listener: ListenerProperties
     let presence = Presence()
     let socket: Socket
+    /// Nil on plain connections.
+    var tls: TLSChannel?
     var phase = Phase.open
     /// True when the connection is one too many: it gets 503 and does not count.
     var isRefused = false
@@ -43,7 +45,7 @@ final class Connection {
     var isRunnable = false
 
     // Input
-    var parser: HTTP1Parser
+    let parser: HTTP1Parser
     /// The codec in place of `parser`, once the peer has begun HTTP/2.
     var http2: HTTP2Session?
     /// The first bytes may still be those that begin HTTP/2.
@@ -88,6 +90,9 @@ final class Connection {
         self.peer = peer.address
         isLoopback = peer.isLoopback
         self.listener = listener
+        tls = listener.tls.map { TLSChannel($0, now: now) }
+        // Over TLS the handshake has chosen the codec (RFC 9113 §3.2).
+        awaitsPreface = listener.tls == nil
         parser = HTTP1Parser(limits: limits)
         idleSince = now
         requestStartedAt = now
@@ -118,7 +123,8 @@ final class Connection {
             hasPeerEnded = true
             isReadable = true
         }
-        advance(loop)
+        // Handshakes cost time: they go on one after the other, a few in each turn of the loop.
+        if isHandshaking { loop.schedule(self) } else { advance(loop) }
     }
 
     /// Reads and parses until the socket is empty, the connection is paused, or its turn is over.
@@ -135,6 +141,8 @@ final class Connection {
                 hasUnparsedInput = false
                 parse(&input, loop)
                 if input.isEmpty { input.release() }
+            } else if isHandshaking, !loop.takeHandshakeTurn() {
+                return loop.schedule(self)
             } else {
                 receive(loop)
             }
@@ -148,16 +156,21 @@ final class Connection {
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
             if awaitsProxyHeader, !takeProxyHeader(loop) { return }
-            if input.isEmpty {
-                parse(&loop.scratch, loop)
-                if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
-            } else {
-                input.append(loop.scratch)
-                hasUnparsedInput = true
-            }
+            if let tls { receive(through: tls, loop) } else { take(&loop.scratch, loop) }
         case .wouldBlock: isReadable = false
         case .end: endInput(loop)
         case .failed: close(loop)
+        }
+    }
+
+    /// Takes plaintext, of which nothing is left in `bytes`' owner's hands afterwards.
+    func take(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+        if input.isEmpty {
+            parse(&bytes, loop)
+            if !bytes.isEmpty, phase == .open { input.append(bytes) }
+        } else {
+            input.append(bytes)
+            hasUnparsedInput = true
         }
     }
 
@@ -170,7 +183,7 @@ final class Connection {
     }
 
     /// The peer sends no more, but may still read: it gets the answers that are pending.
-    private func endInput(_ loop: EventLoop) {
+    func endInput(_ loop: EventLoop) {
         hasPeerEnded = true
         isReadable = false
         http2?.endInput()
@@ -181,18 +194,27 @@ final class Connection {
     private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
         if awaitsPreface, !lookForPreface(bytes, loop) { return }
         if let http2 { return receive(&bytes, http2, loop) }
+        var request: HTTPRequest?
         while phase == .open {
             if isPaused(loop.settings.limits) {
                 hasUnparsedInput = !bytes.isEmpty
                 return
             }
-            switch bytes.parse(with: &parser) {
+            switch bytes.parse(with: parser) {
             case .partial: return notePartial(bytes, loop)
-            case .request(let request): dispatch(request, loop)
+            case .repeated where request != nil: break
+            case .request, .repeated: request = takeRequest(loop)
             case .failure(let error): return fail(error, loop)
             }
+            if let request { dispatch(request, loop) }
             if bytes.isEmpty { return }
         }
+    }
+
+    private func takeRequest(_ loop: EventLoop) -> HTTPRequest? {
+        guard var request = parser.takeRequest() else { return nil }
+        describe(&request, loop)
+        return request
     }
 
     private func notePartial(_ bytes: ReadBuffer, _ loop: EventLoop) {
@@ -204,26 +226,40 @@ final class Connection {
         }
     }
 
-    private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        describe(&request, loop)
+    private func dispatch(_ request: HTTPRequest, _ loop: EventLoop) {
+        countRequest(loop)
         requestStartedAt = nil
         bodyStartedAt = nil
         owesContinue = false
         let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
         let sequence = firstSequence &+ UInt64(pipeline.count)
-        pipeline.append(
-            PendingAnswer(
-                form: .init(
-                    isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)))
+        let form = HTTP1Writer.Form(
+            isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)
         if closes { phase = .finishing }
-        loop.settings.handler(
-            request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+        guard let response = loop.hand(request, connection: key, sequence: sequence) else {
+            return pipeline.append(PendingAnswer(form: form))
+        }
+        guard !closes, isDirect(response, loop) else {
+            return pipeline.append(PendingAnswer(form: form, response: response))
+        }
+        firstSequence &+= 1
+        write(response, form, loop)
+    }
+
+    /// True when an answer can be written at once: none is before it, and it does not end the connection.
+    private func isDirect(_ response: HTTPResponse, _ loop: EventLoop) -> Bool {
+        pipeline.isEmpty && !response.closesConnection && !loop.isDraining
     }
 
     /// Adds what the bytes do not say.
     func describe(_ request: inout HTTPRequest, _ loop: EventLoop) {
         describePeer(in: &request, loop)
         request.receivedAt = loop.now
+        request.isSecure = tls != nil
+        request.clientCertificate = tls?.clientCertificate
+    }
+
+    func countRequest(_ loop: EventLoop) {
         requestCount += 1
         loop.counters.requests.increase()
     }

@@ -7,6 +7,8 @@ enum LoopMessage: Sendable {
     /// Nobody is left to answer.
     case abandoned(connection: UInt64, sequence: UInt64)
     case drain
+    /// To be counted down: the loop goes round.
+    case ping(Latch)
     /// Leave as soon as the last connection has gone.
     case finish
     /// Cut everything and leave.
@@ -73,4 +75,12 @@ public struct Exchange: Sendable {
     /// A client that ends its sending side may still read and is not gone. One that closes in an orderly way
     /// looks the same until something is sent to it.
     public var isClosed: Bool { reply.presence.isGone }
+}
+
+/// The way to answer a request later, offered to the handler while it runs and of no use afterwards.
+public struct Deferral {
+    let loop: EventLoop
+
+    /// The reply handle of the request being handled; whoever takes it answers through it, or not at all.
+    public func exchange() -> Exchange { loop.deferHanded() }
 }

@@ -2,9 +2,10 @@ import Threading
 
 /// The limits that are times, in nanoseconds.
 struct HTTPTimes: Sendable {
-    let head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
+    let handshake, head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
 
     init(_ limits: HTTPLimits) {
+        handshake = limits.handshakeTimeout.nanosecondsClamped
         head = limits.headTimeout.nanosecondsClamped
         body = limits.bodyTimeout.nanosecondsClamped
         bodyGrace = limits.bodyRateGrace.nanosecondsClamped

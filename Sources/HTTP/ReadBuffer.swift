@@ -29,6 +29,14 @@ struct ReadBuffer {
     }
 
     var capacity: Int { storage.count }
+    var first: UInt8? { isEmpty ? nil : storage[start] }
+
+    /// Replaces the (parsed) content by the plaintext of what `other` holds.
+    mutating func open(_ other: ReadBuffer, by session: inout TLSSession?, output: inout [UInt8]) {
+        reset()
+        let ciphertext = other.storage.span.extracting(other.start..<other.end)
+        end = session?.receive(ciphertext, into: &storage, output: &output) ?? 0
+    }
 
     /// Appends what is left in `other`.
     mutating func append(_ other: ReadBuffer) {
@@ -65,7 +73,7 @@ struct ReadBuffer {
     }
 
     /// Lets `parser` see the bytes and drops those it consumed.
-    mutating func parse(with parser: inout HTTP1Parser) -> HTTP1Parser.Event {
+    mutating func parse(with parser: HTTP1Parser) -> HTTP1Parser.Event {
         let (event, consumed) = parser.parse(storage.span.extracting(start..<end))
         start += consumed
         return event
