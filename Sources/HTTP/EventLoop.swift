@@ -3,13 +3,8 @@ import Threading
 
 /// What all loops of a server share; frozen at the start.
 struct LoopSettings: Sendable {
-    /// The limits that are times, in nanoseconds.
-    struct Times: Sendable {
-        var head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
-    }
-
     let limits: HTTPLimits
-    let times: Times
+    let times: HTTPTimes
     let trustedPeers: TrustedPeers
     let handler: @Sendable (HTTPRequest, Exchange) -> Void
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
@@ -17,6 +12,8 @@ struct LoopSettings: Sendable {
     let admitted: AdmittedCount
     /// Connections of all loops by address.
     let addresses = AddressCounts()
+    /// TLS handshakes of all loops that are under way.
+    let handshakes = AdmittedCount()
 
     init(
         limits: HTTPLimits, trustedPeers: TrustedPeers,
@@ -28,12 +25,7 @@ struct LoopSettings: Sendable {
         self.handler = handler
         self.errorResponse = errorResponse
         admitted = AdmittedCount()
-        times = Times(
-            head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
-            bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
-            idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
-            linger: limits.lingerTimeout.nanosecondsClamped,
-            spareIdle: limits.spareIdleTime.nanosecondsClamped)
+        times = HTTPTimes(limits)
     }
 }
 
@@ -64,6 +56,8 @@ final class EventLoop {
     let counters: LoopCounters
     /// Receives for all connections: 64 KiB, the most that one read brings.
     var scratch = ReadBuffer(capacity: 65_536)
+    /// The plaintext of what `scratch` holds; without memory until the first TLS connection.
+    var opened = ReadBuffer()
     var timers: Timers
     var now: UInt64
     private(set) var isDraining = false
@@ -90,6 +84,8 @@ final class EventLoop {
     private var runnable: [Connection] = []
     private var expired: [Timers.Entry] = []
     private var spareOutput: [UInt8] = []
+    private var spareSealed: [UInt8] = []
+    private var handshakeTurns = 0
     private var date: [UInt8] = []
     private var dateSecond: Int64 = -1
 
@@ -118,6 +114,8 @@ final class EventLoop {
             for event in events { handle(event) }
             let turn = runnable
             runnable.removeAll(keepingCapacity: true)
+            // 8: each may cost a signature, a few milliseconds together, before others are heard again.
+            handshakeTurns = 8
             for connection in turn {
                 connection.isRunnable = false
                 connection.advance(self)
@@ -181,6 +179,7 @@ final class EventLoop {
             connection.abandon(sequence, self)
             touch(connection)
         case .drain: drain()
+        case .ping(let latch): latch.countDown()
         case .finish:
             drain()
             isFinishing = true
@@ -265,5 +264,26 @@ final class EventLoop {
         output.removeAll(keepingCapacity: output.capacity <= 262_144)
         swap(&output, &spareOutput)
         output = []
+    }
+
+    /// The same for ciphertext.
+    func lendSealed(_ sealed: inout [UInt8]) { swap(&sealed, &spareSealed) }
+
+    func recycleSealed(_ sealed: inout [UInt8]) {
+        sealed.removeAll(keepingCapacity: sealed.capacity <= 262_144)
+        swap(&sealed, &spareSealed)
+        sealed = []
+    }
+
+    /// Gives `opened` its memory: one read, the record that a session may hold, and some.
+    func prepareForTLS() {
+        if opened.capacity == 0 { opened = ReadBuffer(capacity: scratch.capacity + 32_768) }
+    }
+
+    /// Whether a connection may go on with its handshake in this turn of the loop.
+    func takeHandshakeTurn() -> Bool {
+        guard handshakeTurns > 0 else { return false }
+        handshakeTurns -= 1
+        return true
     }
 }

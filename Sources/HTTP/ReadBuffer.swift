@@ -29,6 +29,14 @@ struct ReadBuffer {
     }
 
     var capacity: Int { storage.count }
+    var first: UInt8? { isEmpty ? nil : storage[start] }
+
+    /// Replaces the (parsed) content by the plaintext of what `other` holds.
+    mutating func open(_ other: ReadBuffer, by session: inout TLSSession?, output: inout [UInt8]) {
+        reset()
+        let ciphertext = other.storage.span.extracting(other.start..<other.end)
+        end = session?.receive(ciphertext, into: &storage, output: &output) ?? 0
+    }
 
     /// Appends what is left in `other`.
     mutating func append(_ other: ReadBuffer) {

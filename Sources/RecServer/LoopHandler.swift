@@ -15,6 +15,7 @@ struct LoopHandler: Sendable {
     let version: String
     /// Wall clock at the start, nanoseconds since 1970.
     let startedAt: Int64
+    let certificates: Certificates?
     /// The listener's counters, once there is one.
     let counters: @Sendable () -> HTTPCounters?
 
@@ -81,10 +82,7 @@ struct LoopHandler: Sendable {
         guard service.registry.isReady else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
-        guard pool.offer(job) else {
-            service.metrics.shed.add()
-            throw Problem(.overloaded, "the queue is full", retryAfter: 1)
-        }
+        try pool.admit(job)
     }
 
     private func text(_ text: String, _ requestID: String) -> HTTPResponse {
@@ -165,8 +163,8 @@ struct LoopHandler: Sendable {
         let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
         var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
         MetricsReport(
-            service: service, pool: pool, loads: loads, counters: counters(), version: version,
-            startedAt: startedAt
+            service: service, pool: pool, loads: loads, certificates: certificates, counters: counters(),
+            version: version, startedAt: startedAt
         ).write(to: &writer)
         return HTTPResponse(
             status: 200,

@@ -98,6 +98,13 @@ final class TestClient {
         return String(decoding: received, as: UTF8.self)
     }
 
+    /// What comes next, as it comes; empty at the end of the connection.
+    func chunk() -> [UInt8] {
+        if received.isEmpty { _ = receive() }
+        defer { received = [] }
+        return received
+    }
+
     /// True when the server closes without sending more.
     func closesSilently() -> Bool { rest().isEmpty && hasEnded }
 
