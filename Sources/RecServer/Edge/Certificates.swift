@@ -10,10 +10,12 @@ final class Certificates: Sendable {
     let reloads = Counter()
     let refusedReloads = Counter()
 
-    /// What the settings say; nil without a TLS port.
+    /// What the settings say; nil without a TLS port or a certificate.
     /// - Throws: what is wrong with them, or with a file.
     init?(_ configuration: Configuration, logger: Logger) throws(Configuration.Invalid) {
-        guard configuration.integer("tls_port") >= 0 else { return nil }
+        guard
+            configuration.integer("tls_port") >= 0 || !configuration.text("tls_certificate_file").isEmpty
+        else { return nil }
         let settings = try Self.settings(configuration)
         do throws(HTTPError) {
             context = try TLSContext(settings)

@@ -18,6 +18,7 @@ struct MetricsReport {
 
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
+        writeAdmission(&writer)
         writeAccess(&writer)
         writeFeedback(&writer)
         writeLogs(&writer)
@@ -29,6 +30,8 @@ struct MetricsReport {
         writeHistories(&writer)
         writeSlates(&writer)
         writeConnections(&writer)
+        writeEdge(&writer)
+        writeHTTP2(&writer)
         writeTLS(&writer)
         writeProcess(&writer)
         writer.end()
@@ -47,13 +50,11 @@ struct MetricsReport {
         }
         writer.histogram("recserver_request_seconds", "Time from a request's head to its answer.", series)
         writer.counter(
-            "recserver_requests_shed", "Requests refused because the queue was full.",
+            "recserver_requests_shed", "Requests refused, or given up, for want of capacity.",
             [("", service.metrics.shed.value)])
         writer.counter(
             "recserver_requests_abandoned", "Requests whose client had gone before they were computed.",
             [("", service.metrics.abandoned.value)])
-        writer.gauge(
-            "recserver_queue_depth", "Requests waiting for a compute thread.", [("", Double(pool.depth))])
     }
 
     private func writeAccess(_ writer: inout MetricsWriter) {
@@ -197,6 +198,13 @@ struct MetricsReport {
             [
                 ("file=\"database\"", Double(counters.databaseBytes)),
                 ("file=\"log\"", Double(counters.logBytes)),
+            ])
+        writer.gauge(
+            "recserver_state_log_dropped", "What could not be used of the log at the start.",
+            [
+                ("unit=\"frames\"", Double(counters.loss.frames)),
+                ("unit=\"commits\"", Double(counters.loss.commits)),
+                ("unit=\"bytes\"", Double(counters.loss.bytes)),
             ])
     }
 
