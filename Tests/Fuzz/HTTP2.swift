@@ -1,6 +1,6 @@
 // Sources: Sources/HTTP/ASCII.swift Sources/HTTP/HTTP1Head.swift Sources/HTTP/HTTP1Writer.swift
-// Sources: Sources/HTTP/HTTPCounters.swift Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
-// Sources: Sources/HTTP/ByteArray.swift Sources/HTTP/ClientCertificate.swift Sources/HTTP/TLSCounters.swift
+// Sources: Sources/HTTP/Atomic+Increase.swift Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
+// Sources: Sources/HTTP/ByteArray.swift Sources/HTTP/ClientCertificate.swift
 // Sources: Sources/HTTP/HTTPLimits.swift Sources/HTTP/HTTPRequest.swift Sources/HTTP/HTTPResponse.swift
 // Sources: Sources/HTTP/HTTPTimes.swift Sources/HTTP/Presence.swift Sources/HTTP/HTTP2Block.swift
 // Sources: Sources/HTTP/HTTP2Counters.swift Sources/HTTP/HTTP2FrameScanner.swift

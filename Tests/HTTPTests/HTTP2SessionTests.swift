@@ -128,7 +128,7 @@ struct HTTP2SessionTests {
     ])
     func `the same request over HTTP 1 and 2 is the same, or refused alike`(
         method: String, path: String, fields: [(String, String)], body: [UInt8]
-    ) {
+    ) throws {
         let limits = HTTP2Property.limits
         var text = "\(method) \(path) HTTP/1.1\r\nhost: a\r\n"
         for (name, value) in fields { text += "\(name): \(value)\r\n" }
@@ -147,9 +147,9 @@ struct HTTP2SessionTests {
         if !body.isEmpty { pair.send(HTTP2Wire.data(1, body, ends: true)) }
         switch parser.parse(bytes.span).event {
         case .request, .repeated:
-            let expected = parser.takeRequest().map { HTTP2Property.describe($0) }?.replacing(
-                ";transfer-encoding=chunked", with: "")
-            #expect(pair.requests.map { HTTP2Property.describe($0) } == [expected ?? "none"])
+            let request = try #require(parser.takeRequest())
+            let expected = HTTP2Property.describe(request).replacing(";transfer-encoding=chunked", with: "")
+            #expect(pair.requests.map { HTTP2Property.describe($0) } == [expected])
         case .failure(let error):
             // The library itself resets what its own rules already refuse.
             #expect(pair.refusals == [error] || pair.reader.reset(1) == 1, "\(error) \(pair.refusals)")
