@@ -32,10 +32,13 @@ extension Connection {
                 // It may have been cancelled by the bytes behind it.
                 guard session.begins(sequence) else { continue }
                 describe(&request, loop)
+                countRequest(loop)
                 loop.counters.http2.requests.increase()
-                loop.settings.handler(
-                    request,
-                    Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+                if let response = loop.hand(
+                    request, connection: key, sequence: sequence, presence: presence)
+                {
+                    answer(sequence, response, session, loop)
+                }
             case .refusal(let sequence, let error):
                 if error == .requestTimeout {
                     loop.counters.timeouts.increase()
@@ -64,7 +67,7 @@ extension Connection {
             if unsentByteCount == 0 {
                 loop.lendOutput(&output)
                 session.send(into: &output, limit: min(loop.settings.limits.unsentBytesMax, 65_536))
-                if output.isEmpty { loop.recycleOutput(&output) }
+                if output.isEmpty { recycleOutput(loop) }
             }
             if phase == .open, session.isFinished {
                 session.leave()

@@ -51,9 +51,7 @@ extension Connection {
             if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput {
                 form.closes = true
             }
-            if output.isEmpty { loop.lendOutput(&output) }
-            let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
-            if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+            write(response, form, loop)
             written += 1
             if form.closes {
                 if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
@@ -75,6 +73,17 @@ extension Connection {
         }
     }
 
+    /// Appends an answer to what is to be sent.
+    func write(_ response: HTTPResponse, _ form: HTTP1Writer.Form, _ loop: EventLoop) {
+        // Held by nobody else meanwhile, so that no access to it has to be watched.
+        var bytes: [UInt8] = []
+        swap(&bytes, &output)
+        if bytes.isEmpty { loop.lendOutput(&bytes) }
+        let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &bytes)
+        swap(&bytes, &output)
+        if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+    }
+
     func flush(_ loop: EventLoop) {
         while unsentByteCount > 0 {
             guard isWritable else { return }
@@ -90,7 +99,7 @@ extension Connection {
         blockedSince = 0
         if sentByteCount > 0 {
             sentByteCount = 0
-            loop.recycleOutput(&output)
+            recycleOutput(loop)
             idleSince = loop.now
         }
         guard phase == .finishing, isAnswered else { return }
@@ -102,6 +111,13 @@ extension Connection {
         let transfer = socket.write(output, from: sentByteCount)
         if case .bytes(let count) = transfer { sentByteCount += count }
         return transfer
+    }
+
+    /// Gives the memory of a sent output back.
+    func recycleOutput(_ loop: EventLoop) {
+        var sent: [UInt8] = []
+        swap(&sent, &output)
+        loop.recycleOutput(sent)
     }
 
     /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its

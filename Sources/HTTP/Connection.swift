@@ -45,7 +45,7 @@ final class Connection {
     var isRunnable = false
 
     // Input
-    var parser: HTTP1Parser
+    let parser: HTTP1Parser
     /// The codec in place of `parser`, once the peer has begun HTTP/2.
     var http2: HTTP2Session?
     /// The first bytes may still be those that begin HTTP/2.
@@ -194,18 +194,27 @@ final class Connection {
     private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
         if awaitsPreface, !lookForPreface(bytes, loop) { return }
         if let http2 { return receive(&bytes, http2, loop) }
+        var request: HTTPRequest?
         while phase == .open {
             if isPaused(loop.settings.limits) {
                 hasUnparsedInput = !bytes.isEmpty
                 return
             }
-            switch bytes.parse(with: &parser) {
+            switch bytes.parse(with: parser) {
             case .partial: return notePartial(bytes, loop)
-            case .request(let request): dispatch(request, loop)
+            case .repeated where request != nil: break
+            case .request, .repeated: request = takeRequest(loop)
             case .failure(let error): return fail(error, loop)
             }
+            if let request { dispatch(request, loop) }
             if bytes.isEmpty { return }
         }
+    }
+
+    private func takeRequest(_ loop: EventLoop) -> HTTPRequest? {
+        guard var request = parser.takeRequest() else { return nil }
+        describe(&request, loop)
+        return request
     }
 
     private func notePartial(_ bytes: ReadBuffer, _ loop: EventLoop) {
@@ -217,20 +226,29 @@ final class Connection {
         }
     }
 
-    private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        describe(&request, loop)
+    private func dispatch(_ request: HTTPRequest, _ loop: EventLoop) {
+        countRequest(loop)
         requestStartedAt = nil
         bodyStartedAt = nil
         owesContinue = false
         let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
         let sequence = firstSequence &+ UInt64(pipeline.count)
-        pipeline.append(
-            PendingAnswer(
-                form: .init(
-                    isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)))
+        let form = HTTP1Writer.Form(
+            isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)
         if closes { phase = .finishing }
-        loop.settings.handler(
-            request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+        guard let response = loop.hand(request, connection: key, sequence: sequence) else {
+            return pipeline.append(PendingAnswer(form: form))
+        }
+        guard !closes, isDirect(response, loop) else {
+            return pipeline.append(PendingAnswer(form: form, response: response))
+        }
+        firstSequence &+= 1
+        write(response, form, loop)
+    }
+
+    /// True when an answer can be written at once: none is before it, and it does not end the connection.
+    private func isDirect(_ response: HTTPResponse, _ loop: EventLoop) -> Bool {
+        pipeline.isEmpty && !response.closesConnection && !loop.isDraining
     }
 
     /// Adds what the bytes do not say.
@@ -239,6 +257,9 @@ final class Connection {
         request.receivedAt = loop.now
         request.isSecure = tls != nil
         request.clientCertificate = tls?.clientCertificate
+    }
+
+    func countRequest(_ loop: EventLoop) {
         requestCount += 1
         loop.counters.requests.increase()
     }

@@ -6,7 +6,7 @@ struct LoopSettings: Sendable {
     let limits: HTTPLimits
     let times: HTTPTimes
     let trustedPeers: TrustedPeers
-    let handler: @Sendable (HTTPRequest, Exchange) -> Void
+    let handler: HTTPServer.Handler
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
     /// Connections of all loops that count towards the limit.
     let admitted: AdmittedCount
@@ -16,8 +16,7 @@ struct LoopSettings: Sendable {
     let handshakes = AdmittedCount()
 
     init(
-        limits: HTTPLimits, trustedPeers: TrustedPeers,
-        handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
+        limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping HTTPServer.Handler,
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
     ) {
         self.limits = limits
@@ -81,13 +80,16 @@ final class EventLoop {
     private var events: [Poller.Event] = []
     private var mail: [LoopMessage] = []
     private var touched: [Connection] = []
+    private var settling: [Connection] = []
     private var runnable: [Connection] = []
+    private var running: [Connection] = []
     private var expired: [Timers.Entry] = []
     private var spareOutput: [UInt8] = []
     private var spareSealed: [UInt8] = []
     private var handshakeTurns = 0
     private var date: [UInt8] = []
     private var dateSecond: Int64 = -1
+    private var dateReadAt: UInt64 = 0
 
     init(
         listeners: [ListeningSocket], settings: LoopSettings, mailbox: Mailbox<LoopMessage>,
@@ -112,21 +114,27 @@ final class EventLoop {
             now = MonotonicClock.nanoseconds
             settle()
             for event in events { handle(event) }
-            let turn = runnable
-            runnable.removeAll(keepingCapacity: true)
             // 8: each may cost a signature, a few milliseconds together, before others are heard again.
             handshakeTurns = 8
-            for connection in turn {
-                connection.isRunnable = false
-                connection.advance(self)
-                touch(connection)
-                settle()
-            }
+            goOn()
             expireTimers()
             settle()
         }
         for connection in connections { connection?.close(self) }
         closeListeners()
+    }
+
+    /// Lets the connections go on that have more to do.
+    private func goOn() {
+        guard !runnable.isEmpty else { return }
+        swap(&runnable, &running)
+        for connection in running {
+            connection.isRunnable = false
+            connection.advance(self)
+            touch(connection)
+            settle()
+        }
+        running.removeAll(keepingCapacity: true)
     }
 
     /// How long epoll may sleep: nil for ever.
@@ -160,12 +168,12 @@ final class EventLoop {
             mail.removeAll(keepingCapacity: true)
         }
         guard !touched.isEmpty else { return }
-        let turn = touched
-        touched.removeAll(keepingCapacity: true)
-        for connection in turn {
+        swap(&touched, &settling)
+        for connection in settling {
             connection.isTouched = false
             connection.settle(self)
         }
+        settling.removeAll(keepingCapacity: true)
     }
 
     private func deliver(_ message: LoopMessage) {
@@ -244,14 +252,47 @@ final class EventLoop {
         runnable.append(connection)
     }
 
+    // MARK: - Handing requests to the application
+
+    // The request that the handler is looking at: plain values, which cost nothing to set.
+    private var handedConnection: UInt64 = 0
+    private var handedSequence: UInt64 = 0
+    private var handedPresence: Presence?
+    private var isDeferred = false
+
+    /// Has the application answer request `sequence` of a connection: now, or nil and later by mail.
+    ///
+    /// `presence` ends with the request; nil for that of the connection.
+    func hand(
+        _ request: HTTPRequest, connection: UInt64, sequence: UInt64, presence: Presence? = nil
+    ) -> HTTPResponse? {
+        handedConnection = connection
+        handedSequence = sequence
+        if presence != nil || handedPresence != nil { handedPresence = presence }
+        isDeferred = false
+        if let response = settings.handler(request, Deferral(loop: self)) { return response }
+        return isDeferred ? nil : settings.errorResponse(.abandoned)
+    }
+
+    /// The reply handle of the request that is being handled.
+    func deferHanded() -> Exchange {
+        isDeferred = true
+        return Exchange(
+            mailbox: mailbox, connection: handedConnection, sequence: handedSequence,
+            presence: handedPresence ?? connection(handedConnection)?.presence ?? Presence())
+    }
+
     // MARK: - What connections borrow
 
-    /// The Date field of this second.
+    /// The Date field of this second; the clock is read once a round.
     var dateField: [UInt8] {
-        let second = WallClock.seconds
-        if second != dateSecond {
-            dateSecond = second
-            date = HTTP1Writer.dateField(secondsSince1970: second)
+        if dateReadAt != now {
+            dateReadAt = now
+            let second = WallClock.seconds
+            if second != dateSecond {
+                dateSecond = second
+                date = HTTP1Writer.dateField(secondsSince1970: second)
+            }
         }
         return date
     }
@@ -260,10 +301,9 @@ final class EventLoop {
     func lendOutput(_ output: inout [UInt8]) { swap(&output, &spareOutput) }
 
     /// Takes the memory of a sent output buffer back: one is kept, if it is not large.
-    func recycleOutput(_ output: inout [UInt8]) {
+    func recycleOutput(_ output: consuming [UInt8]) {
         output.removeAll(keepingCapacity: output.capacity <= 262_144)
         swap(&output, &spareOutput)
-        output = []
     }
 
     /// The same for ciphertext.

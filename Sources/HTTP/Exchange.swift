@@ -76,3 +76,11 @@ public struct Exchange: Sendable {
     /// looks the same until something is sent to it.
     public var isClosed: Bool { reply.presence.isGone }
 }
+
+/// The way to answer a request later, offered to the handler while it runs and of no use afterwards.
+public struct Deferral {
+    let loop: EventLoop
+
+    /// The reply handle of the request being handled; whoever takes it answers through it, or not at all.
+    public func exchange() -> Exchange { loop.deferHanded() }
+}

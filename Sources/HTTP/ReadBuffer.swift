@@ -73,7 +73,7 @@ struct ReadBuffer {
     }
 
     /// Lets `parser` see the bytes and drops those it consumed.
-    mutating func parse(with parser: inout HTTP1Parser) -> HTTP1Parser.Event {
+    mutating func parse(with parser: HTTP1Parser) -> HTTP1Parser.Event {
         let (event, consumed) = parser.parse(storage.span.extracting(start..<end))
         start += consumed
         return event

@@ -166,7 +166,7 @@ final class Server: Sendable {
         let counters = counters
         let handler = LoopHandler(
             service: service, pool: pool, loads: loads, openAPI: CodedContent(PackageResources.openapi_yaml),
-            version: Self.version, startedAt: startedAt, certificates: certificates,
+            version: VersionAnswer(server: Self.version), startedAt: startedAt, certificates: certificates,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
@@ -174,7 +174,7 @@ final class Server: Sendable {
             loops: configuration.integer("loops"),
             limits: httpLimits(), trustedPeers: listeners.trusted,
             errorResponse: { service.response(for: $0) },
-            handler: { handler.handle($0, $1) })
+            responder: { handler.handle($0, $1) })
         counters.attach(http)
         let addresses = try http.start()
         logger.info(
