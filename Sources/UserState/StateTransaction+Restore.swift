@@ -84,7 +84,8 @@ extension StateTransaction {
         return isWithdrawn && user.hasConsent != false ? .noConsent : nil
     }
 
-    private static let insertErased: StaticString = "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
+    private static let insertErased: StaticString =
+        "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
 
     private func restore(
         _ event: StoredEvent, of draft: Draft
