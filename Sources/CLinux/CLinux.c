@@ -147,6 +147,10 @@ void CLinux_thread_lower_priority(void) {
     syscall(SYS_ioprio_set, 1, 0, 3 << 13);
 }
 
+void CLinux_thread_yield_by(int32_t niceness) {
+    setpriority(PRIO_PROCESS, (id_t)gettid(), niceness);
+}
+
 // MARK: - Monitor
 
 struct CLinux_monitor {

@@ -84,7 +84,8 @@ final class Server {
         let wanted = configuration.integer("compute_threads")
         let threads = wanted == 0 ? NamedThread.processorCount : wanted
         let pool = try ComputePool(
-            AdmissionPolicy(configuration, threads: threads), service: service)
+            AdmissionPolicy(configuration, threads: threads),
+            niceness: configuration.integer("compute_nice"), service: service)
         let loads = try BundleLoads(service, configuration, threads: threads)
         return Parts(
             pool: pool, loads: loads, http: try listen(pool, loads), admin: try listenForAdmin(loads))

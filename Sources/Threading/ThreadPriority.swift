@@ -7,4 +7,8 @@ public enum ThreadPriority {
     ///
     /// For work beside serving. Such a thread must not hold a lock for long that others wait for.
     public static func lower() { CLinux_thread_lower_priority() }
+
+    /// The calling thread gets less of a busy processor from here on, `niceness` (0 to 19) steps of nice;
+    /// threads of a smaller one that wake up go first. Threads it starts inherit that.
+    public static func yield(by niceness: Int) { CLinux_thread_yield_by(Int32(clamping: niceness)) }
 }

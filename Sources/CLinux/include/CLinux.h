@@ -63,6 +63,8 @@ void CLinux_thread_set_name(const char *_Nonnull name);
 int32_t CLinux_thread_pin(int32_t core);
 /// Gives the calling thread the least weight on processors (nice 19, SCHED_BATCH) and disks (idle class).
 void CLinux_thread_lower_priority(void);
+/// Sets the nice value of the calling thread.
+void CLinux_thread_yield_by(int32_t niceness);
 
 // MARK: - Monitor: one mutex with one condition
 
