@@ -64,14 +64,14 @@ extension Connection {
         // 16 times 64 KiB: then other connections have their turn.
         var turns = 16
         while phase == .open || phase == .finishing {
-            // What one flush may still leave behind is no more than this.
-            let room = min(loop.settings.limits.unsentBytesMax, 65_536)
-            if unsentByteCount < room {
-                if output.isEmpty { loop.lendOutput(&output) }
-                session.send(into: &output, limit: sentByteCount + room)
+            // More only once the peer has taken all: what is here is not sorted by urgency any more.
+            if unsentByteCount == 0 {
+                loop.lendOutput(&output)
+                session.send(into: &output, limit: min(loop.settings.limits.unsentBytesMax, 65_536))
                 if output.isEmpty { recycleOutput(loop) }
             }
             if phase == .open, session.isFinished {
+                session.leave()
                 phase = .finishing
                 lingers = !hasPeerEnded
             }
@@ -86,11 +86,9 @@ extension Connection {
 
     func nextDeadline(_ session: HTTP2Session, _ loop: EventLoop) -> UInt64 {
         let times = loop.settings.times
-        var next = UInt64.max
-        if unsentByteCount > 0 { next = blockedSince &+ times.write }
-        guard phase == .open else { return next }
-        next = min(next, session.nextDeadline(times))
-        if session.isIdle, !session.scanner.isInHeaderBlock {
+        var next = session.nextDeadline(times)
+        if unsentByteCount > 0 { next = min(next, blockedSince &+ times.write) }
+        if phase == .open, session.isIdle, !session.scanner.isInHeaderBlock {
             next = min(next, session.idleSince &+ (requestCount == 0 ? times.head : times.idle))
         }
         return next
@@ -103,7 +101,9 @@ extension Connection {
         let ended = session.expire(times)
         loop.counters.timeouts.increase(by: ended)
         handOut(session, loop)
-        if session.isIdle, loop.now >= session.idleSince &+ (requestCount == 0 ? times.head : times.idle) {
+        if session.isIdle, !session.scanner.isInHeaderBlock,
+            loop.now >= session.idleSince &+ (requestCount == 0 ? times.head : times.idle)
+        {
             session.announceEnd()
         }
         loop.touch(self)

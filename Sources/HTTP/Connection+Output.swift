@@ -3,7 +3,7 @@ import Threading
 // Output side: answers in request order → bytes → socket; and the ends of a connection.
 extension Connection {
     /// Bytes of answers that the kernel has not taken.
-    var unsentByteCount: Int { output.count - sentByteCount }
+    var unsentByteCount: Int { output.count - sentByteCount + (tls?.unsentByteCount ?? 0) }
 
     /// Nobody waits for an answer.
     var isAnswered: Bool { isHTTP2 ? http2?.isIdle ?? true : pendingCount == 0 }
@@ -83,9 +83,8 @@ extension Connection {
     func flush(_ loop: EventLoop) {
         while unsentByteCount > 0 {
             guard isWritable else { return }
-            switch socket.write(output, from: sentByteCount) {
+            switch send(loop) {
             case .bytes(let count):
-                sentByteCount += count
                 loop.counters.bytesSent.increase(by: count)
             case .wouldBlock:
                 isWritable = false
@@ -99,7 +98,15 @@ extension Connection {
             recycleOutput(loop)
             idleSince = loop.now
         }
-        if phase == .finishing, isAnswered { finish(loop) }
+        guard phase == .finishing, isAnswered else { return }
+        if sayGoodbye(loop) { flush(loop) } else { finish(loop) }
+    }
+
+    private func send(_ loop: EventLoop) -> Socket.Transfer {
+        if let tls { return send(through: tls, loop) }
+        let transfer = socket.write(output, from: sentByteCount)
+        if case .bytes(let count) = transfer { sentByteCount += count }
+        return transfer
     }
 
     /// Gives the memory of a sent output back.
@@ -122,6 +129,7 @@ extension Connection {
 
     func close(_ loop: EventLoop) {
         guard phase != .closed else { return }
+        endTLS(loop)
         phase = .closed
         presence.leave()
         http2?.leave()
@@ -144,7 +152,7 @@ extension Connection {
 
     /// Between two requests, or before the first.
     var isIdle: Bool {
-        phase == .open && pendingCount == 0 && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
+        phase == .open && isAnswered && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
     }
 
     private func nextDeadline(_ loop: EventLoop) -> UInt64 {
@@ -154,6 +162,7 @@ extension Connection {
         var next = UInt64.max
         if unsentByteCount > 0 { next = blockedSince &+ times.write }
         guard phase == .open else { return next }
+        if let tls, tls.isHandshaking { return min(next, handshakeDeadline(tls, loop)) }
         if parser.isInBody {
             next = min(next, bodyDeadline(loop))
         } else if isMidHead || requestCount == 0 && !loop.isDraining {

@@ -28,6 +28,8 @@ final class Connection {
     let listener: ListenerProperties
     let presence = Presence()
     let socket: Socket
+    /// Nil on plain connections.
+    var tls: TLSChannel?
     var phase = Phase.open
     /// True when the connection is one too many: it gets 503 and does not count.
     var isRefused = false
@@ -92,6 +94,9 @@ final class Connection {
         self.peer = peer.address
         isLoopback = peer.isLoopback
         self.listener = listener
+        tls = listener.tls.map { TLSChannel($0, now: now) }
+        // Over TLS the handshake has chosen the codec (RFC 9113 §3.2).
+        awaitsPreface = listener.tls == nil
         parser = HTTP1Parser(limits: limits)
         idleSince = now
         requestStartedAt = now
@@ -122,7 +127,8 @@ final class Connection {
             hasPeerEnded = true
             isReadable = true
         }
-        advance(loop)
+        // Handshakes cost time: they go on one after the other, a few in each turn of the loop.
+        if isHandshaking { loop.schedule(self) } else { advance(loop) }
     }
 
     /// Reads and parses until the socket is empty, the connection is paused, or its turn is over.
@@ -139,6 +145,8 @@ final class Connection {
                 hasUnparsedInput = false
                 parse(input, loop)
                 if input.isEmpty { input.release() }
+            } else if isHandshaking, !loop.takeHandshakeTurn() {
+                return loop.schedule(self)
             } else {
                 receive(loop)
             }
@@ -152,16 +160,21 @@ final class Connection {
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
             if awaitsProxyHeader, !takeProxyHeader(loop) { return }
-            if input.isEmpty {
-                parse(loop.scratch, loop)
-                if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
-            } else {
-                input.append(loop.scratch)
-                hasUnparsedInput = true
-            }
+            if let tls { receive(through: tls, loop) } else { take(loop.scratch, loop) }
         case .wouldBlock: isReadable = false
         case .end: endInput(loop)
         case .failed: close(loop)
+        }
+    }
+
+    /// Takes plaintext, of which nothing is left in `bytes`' owner's hands afterwards.
+    func take(_ bytes: ReadBuffer, _ loop: EventLoop) {
+        if input.isEmpty {
+            parse(bytes, loop)
+            if !bytes.isEmpty, phase == .open { input.append(bytes) }
+        } else {
+            input.append(bytes)
+            hasUnparsedInput = true
         }
     }
 
@@ -174,9 +187,10 @@ final class Connection {
     }
 
     /// The peer sends no more, but may still read: it gets the answers that are pending.
-    private func endInput(_ loop: EventLoop) {
+    func endInput(_ loop: EventLoop) {
         hasPeerEnded = true
         isReadable = false
+        http2?.endInput()
         if isAnswered, unsentByteCount == 0 { return close(loop) }
         phase = .finishing
     }
@@ -247,6 +261,8 @@ final class Connection {
     func describe(_ request: inout HTTPRequest, _ loop: EventLoop) {
         describePeer(in: &request, loop)
         request.receivedAt = loop.now
+        request.isSecure = tls != nil
+        request.clientCertificate = tls?.clientCertificate
     }
 
     func countRequest(_ loop: EventLoop) {

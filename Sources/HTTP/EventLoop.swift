@@ -3,13 +3,8 @@ import Threading
 
 /// What all loops of a server share; frozen at the start.
 struct LoopSettings: Sendable {
-    /// The limits that are times, in nanoseconds.
-    struct Times: Sendable {
-        var head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
-    }
-
     let limits: HTTPLimits
-    let times: Times
+    let times: HTTPTimes
     let trustedPeers: TrustedPeers
     let handler: HTTPServer.Handler
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
@@ -17,6 +12,8 @@ struct LoopSettings: Sendable {
     let admitted: AdmittedCount
     /// Connections of all loops by address.
     let addresses = AddressCounts()
+    /// TLS handshakes of all loops that are under way.
+    let handshakes = AdmittedCount()
 
     init(
         limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping HTTPServer.Handler,
@@ -27,12 +24,7 @@ struct LoopSettings: Sendable {
         self.handler = handler
         self.errorResponse = errorResponse
         admitted = AdmittedCount()
-        times = Times(
-            head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
-            bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
-            idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
-            linger: limits.lingerTimeout.nanosecondsClamped,
-            spareIdle: limits.spareIdleTime.nanosecondsClamped)
+        times = HTTPTimes(limits)
     }
 }
 
@@ -63,6 +55,8 @@ final class EventLoop {
     let counters: LoopCounters
     /// Receives for all connections: 64 KiB, the most that one read brings.
     let scratch = ReadBuffer(capacity: 65_536)
+    /// The plaintext of what `scratch` holds; without memory until the first TLS connection.
+    let opened = ReadBuffer()
     let timers: Timers
     var now: UInt64
     private(set) var isDraining = false
@@ -94,6 +88,8 @@ final class EventLoop {
     private var running: [Connection] = []
     private var expired: [Timers.Entry] = []
     private var spareOutput: [UInt8] = []
+    private var spareSealed: [UInt8] = []
+    private var handshakeTurns = 0
     private var date: [UInt8] = []
     private var dateSecond: Int64 = -1
     private var dateReadAt: UInt64 = 0
@@ -122,6 +118,8 @@ final class EventLoop {
             now = MonotonicClock.nanoseconds
             settle()
             for event in events { handle(event) }
+            // 8: each may cost a signature, a few milliseconds together, before others are heard again.
+            handshakeTurns = 8
             goOn()
             expireTimers()
             settle()
@@ -194,6 +192,7 @@ final class EventLoop {
             connection.abandon(sequence, self)
             touch(connection)
         case .drain: drain()
+        case .ping(let latch): latch.countDown()
         case .finish:
             drain()
             isFinishing = true
@@ -312,5 +311,26 @@ final class EventLoop {
     func recycleOutput(_ output: consuming [UInt8]) {
         output.removeAll(keepingCapacity: output.capacity <= 262_144)
         swap(&output, &spareOutput)
+    }
+
+    /// The same for ciphertext.
+    func lendSealed(_ sealed: inout [UInt8]) { swap(&sealed, &spareSealed) }
+
+    func recycleSealed(_ sealed: inout [UInt8]) {
+        sealed.removeAll(keepingCapacity: sealed.capacity <= 262_144)
+        swap(&sealed, &spareSealed)
+        sealed = []
+    }
+
+    /// Gives `opened` its memory: one read, the record that a session may hold, and some.
+    func prepareForTLS() {
+        if opened.capacity == 0 { opened.reserve(scratch.capacity + 32_768) }
+    }
+
+    /// Whether a connection may go on with its handshake in this turn of the loop.
+    func takeHandshakeTurn() -> Bool {
+        guard handshakeTurns > 0 else { return false }
+        handshakeTurns -= 1
+        return true
     }
 }

@@ -7,17 +7,12 @@ enum LoopMessage: Sendable {
     /// Nobody is left to answer.
     case abandoned(connection: UInt64, sequence: UInt64)
     case drain
+    /// To be counted down: the loop goes round.
+    case ping(Latch)
     /// Leave as soon as the last connection has gone.
     case finish
     /// Cut everything and leave.
     case abort
-}
-
-/// Whether a connection is still there; shared by its loop and the threads that work for it.
-final class Presence: Sendable {
-    private let gone = Atomic<Bool>(false)
-    var isGone: Bool { gone.load(ordering: .relaxed) }
-    func leave() { gone.store(true, ordering: .relaxed) }
 }
 
 /// A request awaiting its answer: the reply handle, which may travel to any thread.

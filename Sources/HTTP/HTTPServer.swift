@@ -1,6 +1,6 @@
 import Threading
 
-/// An HTTP/1.1 server: one epoll and thread for each loop, which takes connections of every listener.
+/// A server of HTTP/1.1 and, to peers that begin with its preface, HTTP/2: one epoll and thread for each loop, which takes connections of every listener.
 ///
 /// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to
 /// another thread. All methods may be called from any thread.
@@ -129,6 +129,32 @@ public final class HTTPServer: Sendable {
             state = .running(running)
             for mailbox in running.mailboxes { mailbox.send(.drain) }
         }
+    }
+
+    /// Drains, and waits until all connections are gone: false when they are not within `limit`, to ask again
+    /// or to call `stop`. Not to be called from a handler.
+    public func isDrained(within limit: Duration) -> Bool {
+        let running = state.withLock { state -> Running? in
+            guard case .running(var running) = state else { return nil }
+            running.sockets = []
+            state = .running(running)
+            return running
+        }
+        guard let running else { return true }
+        for mailbox in running.mailboxes { mailbox.send(.finish) }
+        return running.ended.wait(within: limit)
+    }
+
+    /// Whether every loop takes its mail within `limit`, or has ended. Not to be called from a handler.
+    public func answers(within limit: Duration) -> Bool {
+        let loops = state.withLock { state -> (mailboxes: [Mailbox<LoopMessage>], ended: Latch)? in
+            guard case .running(let running) = state else { return nil }
+            return (running.mailboxes, running.ended)
+        }
+        guard let loops else { return true }
+        let latch = Latch(count: loops.mailboxes.count)
+        for mailbox in loops.mailboxes { mailbox.send(.ping(latch)) }
+        return latch.wait(within: limit) || loops.ended.wait(within: .zero)
     }
 
     /// Drains, waits until all connections are gone or `limit` has passed, cuts what is left, and ends the

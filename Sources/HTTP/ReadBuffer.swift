@@ -33,6 +33,21 @@ final class ReadBuffer {
 
     var capacity: Int { storage.count }
 
+    /// Makes room for `capacity` bytes in an empty buffer.
+    func reserve(_ capacity: Int) {
+        if storage.count < capacity { storage = Array(repeating: 0, count: capacity) }
+    }
+
+    var first: UInt8? { isEmpty ? nil : storage[start] }
+
+    /// Replaces the (parsed) content by the plaintext of what `other` holds.
+    func open(_ other: ReadBuffer, by session: inout TLSSession?, output: inout [UInt8]) {
+        reset()
+        let storage = other.storage
+        let ciphertext = storage.span.extracting(other.start..<other.end)
+        end = session?.receive(ciphertext, into: &self.storage, output: &output) ?? 0
+    }
+
     /// Appends what is left in `other`.
     func append(_ other: ReadBuffer) {
         if start > 0 {

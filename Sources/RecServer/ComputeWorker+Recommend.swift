@@ -47,7 +47,8 @@ extension ComputeWorker {
             hasConsent: stored?.hasConsent ?? true, now: Double(WallClock.nanoseconds) / 1e9)
         let recommendation = try choice.bundle.pipelines.lend { pipeline throws(Problem) in
             try pipeline.recommend(
-                request, stored: stored, viewer: viewer, receivedAt: receivedAt, clock: &clock)
+                request, stored: stored, viewer: viewer, receivedAt: receivedAt, relief: job.relief,
+                clock: &clock)
         }
         viewer?.note(recommendation)
         clock.modelVersion = recommendation.modelVersion

@@ -9,51 +9,75 @@ struct LoopHandler: Sendable {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
-    let openAPI: [UInt8]
+    let openAPI: CodedContent
     let version: VersionAnswer
     /// Wall clock at the start, nanoseconds since 1970.
     let startedAt: Int64
+    let certificates: Certificates?
     /// The listener's counters, once there is one.
     let counters: @Sendable () -> HTTPCounters?
 
     /// The answer, or nil when a compute thread will give it.
     func handle(_ request: HTTPRequest, _ deferral: Deferral) -> HTTPResponse? {
         var context = service.context(of: request)
-        let requestID = context.requestID
-        let response: HTTPResponse
         var route: Metrics.Route?
+        let made: HTTPResponse
         do throws(Problem) {
-            let match = try Router.match(method: request.method, path: request.path)
-            route = match.route
-            context.key = try service.access.admit(request, to: match)
-            switch match {
-            case .recommend, .similar, .events, .user, .removeEvent:
-                try requireState(match)
-                try admit(
-                    Job(
-                        request: request, match: match, context: context, exchange: deferral.exchange(),
-                        queuedAt: MonotonicClock.nanoseconds))
-                return nil
-            case .livez: response = text("ok\n", requestID)
-            case .readyz, .healthz: response = try readiness(request, requestID)
-            case .version:
-                response = HTTPResponse(
-                    status: 200, fields: Self.json, requestID: requestID, body: version.body(service))
-            case .metrics: response = metrics(request, requestID)
-            case .openapi:
-                response = HTTPResponse(
-                    status: 200,
-                    headers: [
-                        ("Content-Type", "application/yaml"), ("X-Request-Id", requestID),
-                        ("Cache-Control", "no-cache"),
-                    ],
-                    body: openAPI)
-            }
+            guard let answer = try answer(request, &context, &route, deferral) else { return nil }
+            made = answer
         } catch {
-            response = service.response(for: error, requestID: requestID)
+            made = service.response(for: error, requestID: context.requestID)
         }
+        let response = service.edge.completed(made, for: request, compresses: false)
         service.record(request, context, route: route ?? Router.route(path: request.path), response)
         return response
+    }
+
+    private func answer(
+        _ request: HTTPRequest, _ context: inout RequestContext, _ route: inout Metrics.Route?,
+        _ deferral: Deferral
+    ) throws(Problem) -> HTTPResponse? {
+        let requestID = context.requestID
+        guard request.method != "OPTIONS" else { return try options(request, requestID) }
+        let match = try Router.match(method: request.method, path: request.path)
+        route = match.route
+        context.key = try service.access.admit(request, to: match)
+        switch match {
+        case .recommend, .similar, .events, .user, .removeEvent:
+            try requireState(match)
+            if match.takesBody { try RequestCoding.check(request, allowsGzip: true) }
+            try admit(
+                Job(
+                    request: request, match: match, context: context, exchange: deferral.exchange(),
+                    queuedAt: MonotonicClock.nanoseconds))
+            return nil
+        case .livez: return text("ok\n", requestID)
+        case .readyz, .healthz: return try readiness(request, requestID)
+        case .version:
+            return HTTPResponse(
+                status: 200, fields: Self.json, requestID: requestID, body: version.body(service))
+        case .metrics: return metrics(request, requestID)
+        case .openapi: return openAPI(request, requestID)
+        }
+    }
+
+    /// What may be asked here, for anybody, and of pages of other origins that are let.
+    private func options(_ request: HTTPRequest, _ requestID: String) throws(Problem) -> HTTPResponse {
+        let methods = try Router.methods(path: request.path)
+        var response = service.emptyResponse(requestID: requestID)
+        response.headers.append(("Allow", methods.joined(separator: ", ")))
+        response.headers += service.edge.origins?.preflight(for: request, methods: methods) ?? []
+        return response
+    }
+
+    private func openAPI(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
+        let headers = [
+            ("Content-Type", "application/yaml"), ("X-Request-Id", requestID), ("Cache-Control", "no-cache"),
+        ]
+        guard service.edge.compression != nil else {
+            return HTTPResponse(status: 200, headers: headers, body: openAPI.plain)
+        }
+        return openAPI.response(for: request, headers: headers)
     }
 
     /// - Throws: `.notImplemented` for what needs user state where none is kept.
@@ -66,10 +90,7 @@ struct LoopHandler: Sendable {
         guard service.registry.isReady else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
-        guard pool.offer(job) else {
-            service.metrics.shed.add()
-            throw Problem(.overloaded, "the queue is full", retryAfter: 1)
-        }
+        try pool.admit(job)
     }
 
     private static let plain = HTTPFields([
@@ -109,8 +130,8 @@ struct LoopHandler: Sendable {
         let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
         var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
         MetricsReport(
-            service: service, pool: pool, loads: loads, counters: counters(), version: version.server,
-            startedAt: startedAt
+            service: service, pool: pool, loads: loads, certificates: certificates, counters: counters(),
+            version: version.server, startedAt: startedAt
         ).write(to: &writer)
         return HTTPResponse(
             status: 200,

@@ -48,9 +48,18 @@ enum Router {
         let endpoints = try endpoints(path)
         guard !endpoints.isEmpty else { throw Problem(.notFound) }
         guard let match = endpoints.first(where: { $0.method == method })?.match else {
-            throw Problem(.methodNotAllowed, allow: endpoints.map(\.method).joined(separator: ", "))
+            throw Problem(.methodNotAllowed, allow: try methods(path: path).joined(separator: ", "))
         }
         return match
+    }
+
+    /// What may be asked of a path, or with `*` of any.
+    /// - Throws: `.notFound`, `.badRequest` for a malformed escape.
+    static func methods(path: String) throws(Problem) -> [String] {
+        if path == "*" { return ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] }
+        let endpoints = try endpoints(path)
+        guard !endpoints.isEmpty else { throw Problem(.notFound) }
+        return endpoints.map(\.method) + ["OPTIONS"]
     }
 
     /// What is read at a path without variables.

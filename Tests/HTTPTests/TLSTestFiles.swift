@@ -1,6 +1,8 @@
 import COpenSSL
 import Glibc
 
+@testable import HTTP
+
 /// An authority and certificates signed by it, made at run time as PEM files in a folder of their own.
 @safe final class TLSTestFiles {
     enum KeyKind { case ecdsa, rsa }
@@ -32,6 +34,22 @@ import Glibc
 
     func path(_ name: String) -> String { "\(folder)/\(name)" }
 
+    func identity(_ name: String) -> TLSContext.Settings.Identity {
+        .init(certificateFile: path("\(name).pem"), keyFile: path("\(name).key"))
+    }
+
+    /// Those of a server with the identity `server`.
+    func settings(_ change: (inout TLSContext.Settings) -> Void = { _ in }) -> TLSContext.Settings {
+        var settings = TLSContext.Settings(identities: [identity("server")])
+        change(&settings)
+        return settings
+    }
+
+    /// What a client shows.
+    func pair(_ name: String) -> (certificate: String, key: String) {
+        (path("\(name).pem"), path("\(name).key"))
+    }
+
     /// Writes `NAME.pem` and `NAME.key`.
     func make(
         _ name: String, _ kind: KeyKind = .ecdsa, commonName: String? = nil, days: Int = 10,
@@ -54,6 +72,11 @@ import Glibc
         unsafe fputs(text, file!)
         unsafe fclose(file!)
         if !made.contains(name) { made.append(name) }
+    }
+
+    /// Replaces a file by another one's of the same name.
+    func copy(_ name: String, from other: TLSTestFiles) {
+        unsafe write(name) { bio in unsafe PEM_write_bio_X509(bio, other.authority) }
     }
 
     private func write(_ name: String, _ body: (OpaquePointer?) -> Int32) {

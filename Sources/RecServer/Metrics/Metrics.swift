@@ -163,11 +163,14 @@ final class Metrics: Sendable {
     let loaded = Counter()
     let unchanged = Counter()
     private let refusedLoads: [BundleLoads.Refusal.Reason: Counter]
+    /// Upgrades after which this process went on.
+    let upgradesFailed = Counter()
     let loadSeconds = Histogram(bounds: Histogram.longSecondsBounds)
     /// Requests answered from an exact version that they named.
     let versionRequests = Counter()
     private let labelRequests: [BundleLabel: Counter]
     let shadow = ShadowMetrics()
+    let admission = AdmissionMetrics()
 
     init() {
         requests = Route.allCases.map { _ in

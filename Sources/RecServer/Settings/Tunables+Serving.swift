@@ -8,6 +8,9 @@ extension Configuration.Tunable {
             name: "queue_depth", domain: .integer(default: 256, range: 1...65536, unit: "requests"),
             why: "requests that may wait for a compute thread; beyond it 503 with Retry-After"),
         .init(
+            name: "queue_target_ms", domain: .integer(default: 5, range: 1...1000, unit: "ms"),
+            why: "wait to which the queue is shortened while requests are refused"),
+        .init(
             name: "deadline_ms", domain: .integer(default: 100, range: 1...10_000, unit: "ms"),
             why: "budget of a request that brings no deadline_ms of its own"),
         .init(
