@@ -142,6 +142,14 @@ final class RecommendService: Sendable {
     ) {
         let response = edge.completed(response, for: request, compresses: compresses)
         exchange.respond(response)
+        record(request, context, route: route, response, clock)
+    }
+
+    /// Records an answer that is given.
+    func record(
+        _ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, _ response: HTTPResponse,
+        _ clock: StageClock? = nil
+    ) {
         let end = MonotonicClock.nanoseconds
         metrics.record(
             route, status: response.status, nanoseconds: end &- request.receivedAt,

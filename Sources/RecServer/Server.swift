@@ -10,6 +10,7 @@ final class Server: Sendable {
     let configuration: Configuration
     let logger: Logger
     let service: RecommendService
+    let certificates: Certificates?
     let notifier = ServiceNotifier()
     /// What another process has left to this one, if any has.
     private let takeover: Takeover?
@@ -49,6 +50,7 @@ final class Server: Sendable {
             accessLog: try AccessLog.begun(configuration, logger: logger),
             spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
             identifiers: identifiers, logger: logger)
+        certificates = try Certificates(configuration, logger: logger)
         seeds.attach(service.registry)
     }
 
@@ -105,14 +107,16 @@ final class Server: Sendable {
         let wanted = configuration.integer("compute_threads")
         let threads = wanted == 0 ? NamedThread.processorCount : wanted
         let pool = try ComputePool(
-            count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
+            AdmissionPolicy(configuration, threads: threads),
+            niceness: configuration.integer("compute_nice"), service: service)
         return Parts(pool: pool, loads: try BundleLoads(service, configuration, threads: threads))
     }
 
     private func listen(_ parts: inout Parts) throws {
         let listeners = try Listeners(
             configuration,
-            takeover?.handover.activated ?? InheritedSockets(environment: ProcessEnvironment.value))
+            takeover?.handover.activated ?? InheritedSockets(environment: ProcessEnvironment.value),
+            tls: certificates?.context)
         parts.http = try listen(listeners, parts.pool, parts.loads)
         parts.admin = try listenForAdmin(listeners.admin, parts.loads)
         takeover?.handover.closeRest(parts.servers.map { ($0.name, $0.listeners) })
@@ -163,7 +167,7 @@ final class Server: Sendable {
         let counters = counters
         let handler = LoopHandler(
             service: service, pool: pool, loads: loads, openAPI: CodedContent(PackageResources.openapi_yaml),
-            version: Self.version, startedAt: startedAt,
+            version: VersionAnswer(server: Self.version), startedAt: startedAt, certificates: certificates,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
@@ -171,14 +175,14 @@ final class Server: Sendable {
             loops: configuration.integer("loops"),
             limits: httpLimits(), trustedPeers: listeners.trusted,
             errorResponse: { service.response(for: $0) },
-            handler: { handler.handle($0, $1) })
+            responder: { handler.handle($0, $1) })
         counters.attach(http)
         let addresses = try http.start()
         logger.info(
             "settings",
             metadata: Dictionary(
                 uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
-        announce("listening", addresses)
+        announce("listening", listeners.main, addresses)
         return Upgrade.Handed(name: "main", listeners: listeners.main, server: http)
     }
 
@@ -191,15 +195,17 @@ final class Server: Sendable {
             listeners: takeover?.handover.adopted(listeners, of: "admin") ?? listeners, limits: httpLimits(),
             errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        announce("admin listening", try admin.start())
+        announce("admin listening", listeners, try admin.start())
         return Upgrade.Handed(name: "admin", listeners: listeners, server: admin)
     }
 
     /// Says where the server listens, in the log and on standard output.
-    private func announce(_ what: String, _ addresses: [HTTPListener.Address]) {
-        for address in addresses {
-            logger.info("\(what)", metadata: ["address": "\(address)"])
-            let scheme = address.port == nil ? "" : "http://"
+    private func announce(_ what: String, _ listeners: [HTTPListener], _ addresses: [HTTPListener.Address]) {
+        for (listener, address) in zip(listeners, addresses) {
+            let isSecure = listener.tls != nil
+            logger.info(
+                "\(what)", metadata: ["address": "\(address)", "scheme": "\(isSecure ? "https" : "http")"])
+            let scheme = address.port == nil ? "" : isSecure ? "https://" : "http://"
             StandardStream.output.write("recserver \(what) on \(scheme)\(address)\n")
         }
     }
@@ -209,12 +215,14 @@ final class Server: Sendable {
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
         limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
+        limits.handshakeTimeout = milliseconds("tls_handshake_timeout_ms")
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")
         limits.idleTimeout = milliseconds("idle_timeout_ms")
         limits.connectionsMax = configuration.integer("connections_max")
         limits.connectionsPerAddressMax = configuration.integer("connections_per_address")
+        limits.http2StreamsMax = configuration.integer("http2_streams_max")
         return limits
     }
 }

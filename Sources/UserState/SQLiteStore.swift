@@ -8,6 +8,8 @@ public final class SQLiteStore: UserStateStore {
     private let hash: KeyedHash
     /// Names this store among all: a token of another one means nothing here.
     public let epoch: UInt64
+    /// What could not be used of the log when the state was opened.
+    public let loss: StateLogLoss
     /// Idle connections that read.
     private let readers: LendingShelf<Reconnecting>
     /// The one that writes; more than one only where two threads break the rule.
@@ -41,6 +43,7 @@ public final class SQLiteStore: UserStateStore {
         self.folder = folder
         self.limits = limits
         self.clock = clock
+        loss = folder.logLoss
         let first = Reconnecting(path: path, access: .readWrite, patience: Self.patience)
         do {
             let connection = try first.open()
@@ -139,7 +142,8 @@ public final class SQLiteStore: UserStateStore {
     ) throws(SQLiteError) -> AppliedChanges {
         let expected = commit
         let transaction = try StateTransaction(
-            connection, hash: hash, limits: limits, now: clock.age, known: known, seed: seed)
+            connection, hash: hash, limits: limits, now: clock.age, known: known, knownAt: expected,
+            seed: seed)
         var outcomes: [Result<ChangeOutcome, UserStateError>] = []
         for change in changes { outcomes.append(try transaction.apply(change, isGuarded: isGuarded)) }
         let changed = try transaction.commit()
@@ -184,7 +188,7 @@ public final class SQLiteStore: UserStateStore {
     ) throws(UserStateError) -> Result {
         try write { (connection) throws(SQLiteError) in
             let transaction = try StateTransaction(
-                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil },
+                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil }, knownAt: 0,
                 seed: { _ in nil })
             let result = try body(transaction)
             _ = try transaction.commit()

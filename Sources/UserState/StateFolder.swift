@@ -55,6 +55,22 @@ final class StateFolder: Sendable {
         (Self.byteCount(database), Self.byteCount(database + "-wal"))
     }
 
+    /// What SQLite will not use of the log.
+    var logLoss: StateLogLoss {
+        let path = database + "-wal"
+        let size = Self.byteCount(path)
+        guard size > 0 else { return StateLogLoss() }
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return StateLogLoss() }
+        defer { close(descriptor) }
+        return StateLog.loss(size: size) { offset, count in
+            unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+                // SAFETY: at most `count` bytes are written, the size of the buffer.
+                filled = max(unsafe pread(descriptor, buffer.baseAddress, count, off_t(offset)), 0)
+            }
+        }
+    }
+
     /// Makes a file, or the names in a folder, durable; false where the file system does not.
     private static func sync(_ path: String) -> Bool {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)

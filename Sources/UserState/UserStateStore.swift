@@ -44,6 +44,9 @@ public protocol UserStateStore: Sendable {
     /// Bytes of what is kept, and of the log of newest changes.
     var byteCounts: (database: Int, log: Int) { get }
 
+    /// What could not be used of the log of newest changes when the store was opened.
+    var loss: StateLogLoss { get }
+
     /// What stands for a user's id in records that outlive it: 32 hexadecimal digits that only this store can
     /// make.
     func pseudonym(of user: String) -> String

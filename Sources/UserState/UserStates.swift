@@ -123,6 +123,7 @@ public final class UserStates: Sendable {
         counters.cacheUsers = cached.users
         counters.cacheBytes = cached.bytes
         (counters.databaseBytes, counters.logBytes) = store.byteCounts
+        counters.loss = store.loss
         return counters
     }
 

@@ -10,6 +10,7 @@ import Testing
         "Sources/Retrieval/FaissIndex.swift",
         "Sources/UserState/SQLite.swift", "Sources/HTTP/ContentEncoder.swift",
         "Sources/HTTP/GzipDecoder.swift",
+        "Sources/HTTP/ByteArray.swift",
         "Sources/UserState/StateFolder.swift", "Sources/UserState/KeyedHash.swift",
     ]
 

@@ -63,6 +63,10 @@ void CLinux_thread_set_name(const char *_Nonnull name);
 int32_t CLinux_thread_pin(int32_t core);
 /// Gives the calling thread the least weight on processors (nice 19, SCHED_BATCH) and disks (idle class).
 void CLinux_thread_lower_priority(void);
+/// The calling thread keeps its share of the processors, but whoever wakes up goes before it.
+void CLinux_thread_long_slices(void);
+/// Sets the nice value of the calling thread.
+void CLinux_thread_yield_by(int32_t niceness);
 
 // MARK: - Monitor: one mutex with one condition
 

@@ -10,8 +10,11 @@ struct Listeners: Sendable {
     /// Permissions of the Unix socket: for the daemon's user and group.
     static let socketMode: UInt32 = 0o660
 
+    /// - Parameter tls: the certificates of the TLS port; nil without any.
     /// - Throws: the setting that is wrong, or that there is nowhere to listen.
-    init(_ configuration: Configuration, _ inherited: InheritedSockets) throws(Configuration.Invalid) {
+    init(
+        _ configuration: Configuration, _ inherited: InheritedSockets, tls: TLSContext? = nil
+    ) throws(Configuration.Invalid) {
         trusted = try Self.trusted(configuration.text("trusted_proxies"))
         let takesProxyHeader = configuration.text("proxy_protocol") == "required"
         guard !takesProxyHeader || trusted != TrustedPeers() else {
@@ -20,11 +23,25 @@ struct Listeners: Sendable {
         }
         var main = Self.listeners(
             inherited.http, configuration.text("host"), configuration.integer("port"))
+        if let tls {
+            let secure = Self.listeners(
+                inherited.https, configuration.text("host"), configuration.integer("tls_port"))
+            main += secure.map { listener in
+                var listener = listener
+                listener.tls = tls
+                return listener
+            }
+        }
         for index in main.indices { main[index].takesProxyHeader = takesProxyHeader }
         let path = configuration.text("unix_socket")
         if !path.isEmpty { main.append(HTTPListener(.unix(path: path, mode: Self.socketMode))) }
-        guard !main.isEmpty else {
-            throw Configuration.Invalid(description: "port: without one there has to be a unix_socket")
+        let hasCertificate = !configuration.text("tls_certificate_file").isEmpty
+        guard hasCertificate || inherited.https.isEmpty else {
+            throw Configuration.Invalid(description: "LISTEN_FDNAMES: https needs a tls_certificate_file")
+        }
+        guard !main.isEmpty || hasCertificate else {
+            throw Configuration.Invalid(
+                description: "port: without one there has to be a tls_port or a unix_socket")
         }
         self.main = main
         admin = Self.listeners(

@@ -9,6 +9,7 @@ struct MetricsReport {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
+    let certificates: Certificates?
     let counters: HTTPCounters?
     let version: String
     /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a
@@ -17,6 +18,7 @@ struct MetricsReport {
 
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
+        writeAdmission(&writer)
         writeAccess(&writer)
         writeFeedback(&writer)
         writeLogs(&writer)
@@ -29,6 +31,8 @@ struct MetricsReport {
         writeSlates(&writer)
         writeConnections(&writer)
         writeEdge(&writer)
+        writeHTTP2(&writer)
+        writeTLS(&writer)
         writeProcess(&writer)
         writer.end()
     }
@@ -46,13 +50,11 @@ struct MetricsReport {
         }
         writer.histogram("recserver_request_seconds", "Time from a request's head to its answer.", series)
         writer.counter(
-            "recserver_requests_shed", "Requests refused because the queue was full.",
+            "recserver_requests_shed", "Requests refused, or given up, for want of capacity.",
             [("", service.metrics.shed.value)])
         writer.counter(
             "recserver_requests_abandoned", "Requests whose client had gone before they were computed.",
             [("", service.metrics.abandoned.value)])
-        writer.gauge(
-            "recserver_queue_depth", "Requests waiting for a compute thread.", [("", Double(pool.depth))])
     }
 
     private func writeAccess(_ writer: inout MetricsWriter) {
@@ -196,6 +198,13 @@ struct MetricsReport {
             [
                 ("file=\"database\"", Double(counters.databaseBytes)),
                 ("file=\"log\"", Double(counters.logBytes)),
+            ])
+        writer.gauge(
+            "recserver_state_log_dropped", "What could not be used of the log at the start.",
+            [
+                ("unit=\"frames\"", Double(counters.loss.frames)),
+                ("unit=\"commits\"", Double(counters.loss.commits)),
+                ("unit=\"bytes\"", Double(counters.loss.bytes)),
             ])
     }
 

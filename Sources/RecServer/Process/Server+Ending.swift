@@ -26,6 +26,7 @@ extension Server {
         notifier.send(
             "RELOADING=1", "MONOTONIC_USEC=\(MonotonicClock.nanoseconds / 1000)", "STATUS=reloading")
         service.access.reload(logger: logger)
+        certificates?.reload(logger: logger)
         loads.reload { [self] in if service.registry.isReady, !service.isDraining { notifyReady() } }
     }
 

@@ -4,7 +4,7 @@ extension Configuration.Tunable {
         .init(name: "host", domain: .text("127.0.0.1"), why: "IPv4 address to listen on; 0.0.0.0 for all"),
         .init(
             name: "port", domain: .integer(default: 8080, range: -1...65535, unit: ""),
-            why: "TCP port; 0 picks a free one and prints it, -1 listens on the Unix socket alone"),
+            why: "TCP port for plain HTTP; 0 picks a free one and prints it, -1 for none"),
         .init(
             name: "unix_socket", domain: .text(""),
             why: "path of a Unix socket to listen on besides, with permissions 0660"),
@@ -40,6 +40,9 @@ extension Configuration.Tunable {
         .init(
             name: "compress_min", domain: .integer(default: 1024, range: 64...67_108_864, unit: "bytes"),
             why: "smallest answer that is compressed"),
+        .init(
+            name: "http2_streams_max", domain: .integer(default: 100, range: 1...1_000, unit: "streams"),
+            why: "requests that one HTTP/2 connection may have open; beyond it REFUSED_STREAM"),
         .init(
             name: "body_max", domain: .integer(default: 1_048_576, range: 1024...67_108_864, unit: "bytes"),
             why: "largest request body; beyond it 413"),

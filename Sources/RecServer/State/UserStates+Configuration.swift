@@ -23,6 +23,16 @@ extension UserStates {
                     logger.notice("user state works again")
                 }
             })
+        let loss = counters.loss
+        guard loss.bytes > 0 else { return }
+        let metadata: Logger.Metadata = [
+            "frames": "\(loss.frames)", "commits": "\(loss.commits)", "bytes": "\(loss.bytes)",
+        ]
+        if loss.commits > 0 {
+            logger.warning("the log of the user state is damaged: its end is dropped", metadata: metadata)
+        } else {
+            logger.notice("an unfinished commit of the user state is dropped", metadata: metadata)
+        }
     }
 }
 

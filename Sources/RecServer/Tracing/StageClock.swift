@@ -45,6 +45,11 @@ struct StageClock: Sendable {
         return now
     }
 
+    /// Nanoseconds of a stage so far.
+    func duration(of stage: Metrics.Stage) -> UInt64 {
+        durations.first { $0.stage == stage }?.nanoseconds ?? 0
+    }
+
     /// Adds the stages of a part that was measured on its own, up to now.
     mutating func add(_ part: StageClock) {
         for (stage, nanoseconds) in part.durations {
