@@ -53,7 +53,7 @@ let package = Package(
             swiftSettings: strict),
 
         // MARK: - Capability: what we can do; never import each other
-        module("HTTP", ["Threading", "CLinux", "CNGHTTP2", "COpenSSL"]),
+        module("HTTP", ["Threading", "CLinux", "CNGHTTP2", "COpenSSL", "CZlib", "CZstd"]),
         module("Retrieval", ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"]),
         module("Ranking", ["RecCore", "Kernels", "Artifacts", "Features", "Threading"]),
         module("UserState", ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"]),
@@ -78,6 +78,8 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CNGHTTP2"),
+        .systemLibrary(name: "CZlib"),
+        .systemLibrary(name: "CZstd"),
 
         // MARK: - Tests
         .target(
@@ -88,7 +90,7 @@ let package = Package(
         tests("Artifacts", ["Artifacts", "Kernels", "JSON"]),
         tests("Features", ["Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Threading", ["Threading"]),
-        tests("HTTP", ["HTTP", "Threading", "COpenSSL"]),
+        tests("HTTP", ["HTTP", "Threading", "CNGHTTP2", "COpenSSL"]),
         tests("Retrieval", ["Retrieval", "Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore", "Threading"]),
         tests("UserState", ["UserState", "RecCore", "Threading"]),

@@ -10,6 +10,7 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,7 +19,18 @@
 
 // MARK: - Children
 
-int32_t CLinux_spawn(
+/// The next `count` strings as an array that ends with NULL; NULL without memory.
+static char **array_of(const char **strings, int32_t count) {
+    char **array = calloc((size_t)count + 1, sizeof *array);
+    for (int32_t i = 0; array && i < count; i++) {
+        // posix_spawn takes, for history's sake, pointers that are not const; it writes nothing there.
+        array[i] = (char *)(uintptr_t)*strings;
+        *strings += strlen(*strings) + 1;
+    }
+    return array;
+}
+
+static int32_t spawn(
     const char *path, char *const *arguments, char *const *environment, const int32_t *descriptors,
     int32_t count) {
     posix_spawn_file_actions_t actions;
@@ -43,6 +55,18 @@ int32_t CLinux_spawn(
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return error ? -error : child;
+}
+
+int32_t CLinux_spawn(
+    const char *path, const char *strings, int32_t argument_count, int32_t environment_count,
+    const int32_t *descriptors, int32_t descriptor_count) {
+    char **arguments = array_of(&strings, argument_count);
+    char **environment = arguments ? array_of(&strings, environment_count) : NULL;
+    int32_t child =
+        environment ? spawn(path, arguments, environment, descriptors, descriptor_count) : -ENOMEM;
+    free(environment);
+    free(arguments);
+    return child;
 }
 
 int32_t CLinux_reap(int32_t process) {

@@ -146,6 +146,8 @@ int CSQLite_register(void) {
     pthread_mutex_lock(&lock);
     int status = SQLITE_OK;
     if (!parent) {
+        // Nobody asks SQLite how much memory it has, and counting takes a lock each time.
+        sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
         parent = sqlite3_vfs_find(NULL);
         if (parent) {
             ours = *parent;

@@ -12,11 +12,12 @@ extension Connection {
     func beginHTTP2(_ loop: EventLoop) {
         awaitsPreface = false
         http2 = HTTP2Session(limits: loop.settings.limits, counters: loop.counters.http2, now: loop.now)
-        guard http2 != nil else { return close(loop) }
+        isHTTP2 = http2 != nil
+        guard isHTTP2 else { return close(loop) }
         loop.counters.http2.connections.increase()
     }
 
-    func receive(_ bytes: inout ReadBuffer, _ session: HTTP2Session, _ loop: EventLoop) {
+    func receive(_ bytes: ReadBuffer, _ session: HTTP2Session, _ loop: EventLoop) {
         session.now = loop.now
         bytes.take { session.receive($0) }
         handOut(session, loop)
@@ -32,10 +33,13 @@ extension Connection {
                 // It may have been cancelled by the bytes behind it.
                 guard session.begins(sequence) else { continue }
                 describe(&request, loop)
+                countRequest(loop)
                 loop.counters.http2.requests.increase()
-                loop.settings.handler(
-                    request,
-                    Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+                if let response = loop.hand(
+                    request, connection: key, sequence: sequence, presence: presence)
+                {
+                    answer(sequence, response, session, loop)
+                }
             case .refusal(let sequence, let error):
                 if error == .requestTimeout {
                     loop.counters.timeouts.increase()
@@ -60,14 +64,14 @@ extension Connection {
         // 16 times 64 KiB: then other connections have their turn.
         var turns = 16
         while phase == .open || phase == .finishing {
-            // What one flush may still leave behind is no more than this.
-            let room = min(loop.settings.limits.unsentBytesMax, 65_536)
-            if unsentByteCount < room {
-                if output.isEmpty { loop.lendOutput(&output) }
-                session.send(into: &output, limit: sentByteCount + room)
-                if output.isEmpty { loop.recycleOutput(&output) }
+            // More only once the peer has taken all: what is here is not sorted by urgency any more.
+            if unsentByteCount == 0 {
+                loop.lendOutput(&output)
+                session.send(into: &output, limit: min(loop.settings.limits.unsentBytesMax, 65_536))
+                if output.isEmpty { recycleOutput(loop) }
             }
             if phase == .open, session.isFinished {
+                session.leave()
                 phase = .finishing
                 lingers = !hasPeerEnded
             }
@@ -82,11 +86,9 @@ extension Connection {
 
     func nextDeadline(_ session: HTTP2Session, _ loop: EventLoop) -> UInt64 {
         let times = loop.settings.times
-        var next = UInt64.max
-        if unsentByteCount > 0 { next = blockedSince &+ times.write }
-        guard phase == .open else { return next }
-        next = min(next, session.nextDeadline(times))
-        if session.isIdle, !session.scanner.isInHeaderBlock {
+        var next = session.nextDeadline(times)
+        if unsentByteCount > 0 { next = min(next, blockedSince &+ times.write) }
+        if phase == .open, session.isIdle, !session.scanner.isInHeaderBlock {
             next = min(next, session.idleSince &+ (requestCount == 0 ? times.head : times.idle))
         }
         return next
@@ -99,7 +101,9 @@ extension Connection {
         let ended = session.expire(times)
         loop.counters.timeouts.increase(by: ended)
         handOut(session, loop)
-        if session.isIdle, loop.now >= session.idleSince &+ (requestCount == 0 ? times.head : times.idle) {
+        if session.isIdle, !session.scanner.isInHeaderBlock,
+            loop.now >= session.idleSince &+ (requestCount == 0 ? times.head : times.idle)
+        {
             session.announceEnd()
         }
         loop.touch(self)

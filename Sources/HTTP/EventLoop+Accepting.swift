@@ -56,8 +56,8 @@ extension EventLoop {
         let isAdmitted = admit(counted)
         if !isAdmitted {
             counters.connectionsRefused.increase()
-            // 256: so many may wait for their 503; the rest is closed without a word.
-            guard refusedCount < 256 else { return }
+            // 256: so many may wait for their 503; the rest, and who speaks TLS, is closed without a word.
+            guard refusedCount < 256, listener.tls == nil else { return }
         }
         let slot = freeSlots.popLast() ?? connections.count
         generation &+= 1

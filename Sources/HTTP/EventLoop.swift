@@ -3,23 +3,20 @@ import Threading
 
 /// What all loops of a server share; frozen at the start.
 struct LoopSettings: Sendable {
-    /// The limits that are times, in nanoseconds.
-    struct Times: Sendable {
-        var head, body, bodyGrace, write, idle, drainIdle, linger, spareIdle: UInt64
-    }
-
     let limits: HTTPLimits
-    let times: Times
+    let times: HTTPTimes
     let trustedPeers: TrustedPeers
-    let handler: @Sendable (HTTPRequest, Exchange) -> Void
+    let handler: HTTPServer.Handler
     let errorResponse: @Sendable (HTTPProtocolError) -> HTTPResponse
     /// Connections of all loops that count towards the limit.
     let admitted: AdmittedCount
     /// Connections of all loops by address.
     let addresses = AddressCounts()
+    /// TLS handshakes of all loops that are under way.
+    let handshakes = AdmittedCount()
 
     init(
-        limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void,
+        limits: HTTPLimits, trustedPeers: TrustedPeers, handler: @escaping HTTPServer.Handler,
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse
     ) {
         self.limits = limits
@@ -27,12 +24,7 @@ struct LoopSettings: Sendable {
         self.handler = handler
         self.errorResponse = errorResponse
         admitted = AdmittedCount()
-        times = Times(
-            head: limits.headTimeout.nanosecondsClamped, body: limits.bodyTimeout.nanosecondsClamped,
-            bodyGrace: limits.bodyRateGrace.nanosecondsClamped, write: limits.writeTimeout.nanosecondsClamped,
-            idle: limits.idleTimeout.nanosecondsClamped, drainIdle: limits.drainIdleGrace.nanosecondsClamped,
-            linger: limits.lingerTimeout.nanosecondsClamped,
-            spareIdle: limits.spareIdleTime.nanosecondsClamped)
+        times = HTTPTimes(limits)
     }
 }
 
@@ -62,13 +54,15 @@ final class EventLoop {
     let mailbox: Mailbox<LoopMessage>
     let counters: LoopCounters
     /// Receives for all connections: 64 KiB, the most that one read brings.
-    var scratch = ReadBuffer(capacity: 65_536)
-    var timers: Timers
+    let scratch = ReadBuffer(capacity: 65_536)
+    /// The plaintext of what `scratch` holds; without memory until the first TLS connection.
+    let opened = ReadBuffer()
+    let timers: Timers
     var now: UInt64
     private(set) var isDraining = false
     private(set) var drainingSince: UInt64 = 0
 
-    var poller: Poller
+    let poller: Poller
     var listeners: [ListeningSocket]
     var spare = SpareDescriptor()
     /// Until when no connections are accepted.
@@ -83,14 +77,22 @@ final class EventLoop {
     private var isFinishing = false
     private var isAborting = false
 
-    private var events: [Poller.Event] = []
     private var mail: [LoopMessage] = []
+    // Flags beside the lists: plain values, access to which need not be watched, are all that an idle list
+    // costs in a round.
+    private var hasTouched = false
+    private var hasRunnable = false
     private var touched: [Connection] = []
+    private var settling: [Connection] = []
     private var runnable: [Connection] = []
+    private var running: [Connection] = []
     private var expired: [Timers.Entry] = []
     private var spareOutput: [UInt8] = []
+    private var spareSealed: [UInt8] = []
+    private var handshakeTurns = 0
     private var date: [UInt8] = []
     private var dateSecond: Int64 = -1
+    private var dateReadAt: UInt64 = 0
 
     init(
         listeners: [ListeningSocket], settings: LoopSettings, mailbox: Mailbox<LoopMessage>,
@@ -109,20 +111,16 @@ final class EventLoop {
 
     /// Serves until told to leave.
     func run() {
+        var events: [Poller.Event] = []
         while !(isAborting || isFinishing && openCount == 0) {
             poller.wait(milliseconds: sleepLimit(), into: &events)
             mailbox.didWake()
             now = MonotonicClock.nanoseconds
             settle()
             for event in events { handle(event) }
-            let turn = runnable
-            runnable.removeAll(keepingCapacity: true)
-            for connection in turn {
-                connection.isRunnable = false
-                connection.advance(self)
-                touch(connection)
-                settle()
-            }
+            // 8: each may cost a signature, a few milliseconds together, before others are heard again.
+            handshakeTurns = 8
+            goOn()
             expireTimers()
             settle()
         }
@@ -130,9 +128,23 @@ final class EventLoop {
         closeListeners()
     }
 
+    /// Lets the connections go on that have more to do.
+    private func goOn() {
+        guard hasRunnable else { return }
+        hasRunnable = false
+        swap(&runnable, &running)
+        for connection in running {
+            connection.isRunnable = false
+            connection.advance(self)
+            touch(connection)
+            settle()
+        }
+        running.removeAll(keepingCapacity: true)
+    }
+
     /// How long epoll may sleep: nil for ever.
     private func sleepLimit() -> Int? {
-        guard runnable.isEmpty, mailbox.prepareToSleep() else { return 0 }
+        guard !hasRunnable, mailbox.prepareToSleep() else { return 0 }
         let timer = timers.millisecondsUntilNext(now: now)
         guard let acceptsAgainAt else { return timer }
         let pause = acceptsAgainAt <= now ? 0 : Int((acceptsAgainAt - now) / 1_000_000) + 1
@@ -148,25 +160,25 @@ final class EventLoop {
         default:
             guard let connection = connection(event.key) else { return }
             connection.handle(event, self)
-            touch(connection)
-            settle()
+            connection.settle(self)
         }
     }
 
     /// Delivers the mail, then lets every connection that something happened to send and set its timer.
     private func settle() {
-        mailbox.drain(into: &mail)
-        if !mail.isEmpty {
+        if mailbox.hasMail {
+            mailbox.drain(into: &mail)
             for message in mail { deliver(message) }
             mail.removeAll(keepingCapacity: true)
         }
-        guard !touched.isEmpty else { return }
-        let turn = touched
-        touched.removeAll(keepingCapacity: true)
-        for connection in turn {
+        guard hasTouched else { return }
+        hasTouched = false
+        swap(&touched, &settling)
+        for connection in settling {
             connection.isTouched = false
             connection.settle(self)
         }
+        settling.removeAll(keepingCapacity: true)
     }
 
     private func deliver(_ message: LoopMessage) {
@@ -180,6 +192,7 @@ final class EventLoop {
             connection.abandon(sequence, self)
             touch(connection)
         case .drain: drain()
+        case .ping(let latch): latch.countDown()
         case .finish:
             drain()
             isFinishing = true
@@ -202,8 +215,8 @@ final class EventLoop {
             acceptsAgainAt = nil
             if (try? watchListeners()) == nil { pauseAccepting() }
         }
+        guard timers.isDue(now) else { return }
         timers.advance(to: now, into: &expired)
-        guard !expired.isEmpty else { return }
         for entry in expired { connection(entry.key)?.expire(tick: entry.tick, self) }
         expired.removeAll(keepingCapacity: true)
     }
@@ -235,6 +248,7 @@ final class EventLoop {
         guard !connection.isTouched else { return }
         connection.isTouched = true
         touched.append(connection)
+        hasTouched = true
     }
 
     /// Lists the connection to go on in the next round although no event will tell.
@@ -242,16 +256,50 @@ final class EventLoop {
         guard !connection.isRunnable else { return }
         connection.isRunnable = true
         runnable.append(connection)
+        hasRunnable = true
+    }
+
+    // MARK: - Handing requests to the application
+
+    // The request that the handler is looking at: plain values, which cost nothing to set.
+    private var handedConnection: UInt64 = 0
+    private var handedSequence: UInt64 = 0
+    private var handedPresence: Presence?
+    private var isDeferred = false
+
+    /// Has the application answer request `sequence` of a connection: now, or nil and later by mail.
+    ///
+    /// `presence` ends with the request; nil for that of the connection.
+    func hand(
+        _ request: HTTPRequest, connection: UInt64, sequence: UInt64, presence: Presence? = nil
+    ) -> HTTPResponse? {
+        handedConnection = connection
+        handedSequence = sequence
+        if presence != nil || handedPresence != nil { handedPresence = presence }
+        isDeferred = false
+        if let response = settings.handler(request, Deferral(loop: self)) { return response }
+        return isDeferred ? nil : settings.errorResponse(.abandoned)
+    }
+
+    /// The reply handle of the request that is being handled.
+    func deferHanded() -> Exchange {
+        isDeferred = true
+        return Exchange(
+            mailbox: mailbox, connection: handedConnection, sequence: handedSequence,
+            presence: handedPresence ?? connection(handedConnection)?.presence ?? Presence())
     }
 
     // MARK: - What connections borrow
 
-    /// The Date field of this second.
+    /// The Date field of this second; the clock is read once a round.
     var dateField: [UInt8] {
-        let second = WallClock.seconds
-        if second != dateSecond {
-            dateSecond = second
-            date = HTTP1Writer.dateField(secondsSince1970: second)
+        if dateReadAt != now {
+            dateReadAt = now
+            let second = WallClock.seconds
+            if second != dateSecond {
+                dateSecond = second
+                date = HTTP1Writer.dateField(secondsSince1970: second)
+            }
         }
         return date
     }
@@ -260,9 +308,29 @@ final class EventLoop {
     func lendOutput(_ output: inout [UInt8]) { swap(&output, &spareOutput) }
 
     /// Takes the memory of a sent output buffer back: one is kept, if it is not large.
-    func recycleOutput(_ output: inout [UInt8]) {
+    func recycleOutput(_ output: consuming [UInt8]) {
         output.removeAll(keepingCapacity: output.capacity <= 262_144)
         swap(&output, &spareOutput)
-        output = []
+    }
+
+    /// The same for ciphertext.
+    func lendSealed(_ sealed: inout [UInt8]) { swap(&sealed, &spareSealed) }
+
+    func recycleSealed(_ sealed: inout [UInt8]) {
+        sealed.removeAll(keepingCapacity: sealed.capacity <= 262_144)
+        swap(&sealed, &spareSealed)
+        sealed = []
+    }
+
+    /// Gives `opened` its memory: one read, the record that a session may hold, and some.
+    func prepareForTLS() {
+        if opened.capacity == 0 { opened.reserve(scratch.capacity + 32_768) }
+    }
+
+    /// Whether a connection may go on with its handshake in this turn of the loop.
+    func takeHandshakeTurn() -> Bool {
+        guard handshakeTurns > 0 else { return false }
+        handshakeTurns -= 1
+        return true
     }
 }

@@ -38,7 +38,7 @@ struct HTTP2Block {
         // Without "Date: " and CR LF.
         block.add("date", date.dropFirst(6).dropLast(2))
         var leftOut = 0
-        for (name, value) in response.headers {
+        for (name, value) in response.allHeaders {
             guard HTTP1Writer.isAllowed(name, value), !isForHTTP1(name) else {
                 leftOut += 1
                 continue

@@ -78,7 +78,7 @@ struct HTTP2Head {
 
     private func repeatsHost(_ value: Span<UInt8>) -> Bool {
         guard let host = fields.first else { return false }
-        let first = bytes.span.extracting(host.valueStart..<host.valueEnd)
+        let first = bytes.span.extracting(host.value)
         guard first.count == value.count else { return false }
         for position in value.indices
         where ASCII.lowercased(first[position]) != ASCII.lowercased(value[position]) {
@@ -96,10 +96,7 @@ struct HTTP2Head {
         }
         let name = store(name)
         let value = store(value)
-        fields.append(
-            .init(
-                nameStart: name.lowerBound, nameEnd: name.upperBound, valueStart: value.lowerBound,
-                valueEnd: value.upperBound))
+        fields.append(HTTPHeaders.Field(name: name, value: value))
         return nil
     }
 
@@ -134,7 +131,7 @@ struct HTTP2Head {
         var first: Int?
         var kept: [HTTPHeaders.Field] = []
         for field in fields {
-            guard bytes.span.extracting(field.nameStart..<field.nameEnd).equals("cookie") else {
+            guard bytes.span.extracting(field.name).equals("cookie") else {
                 kept.append(field)
                 continue
             }
@@ -144,12 +141,11 @@ struct HTTP2Head {
             } else {
                 joined.append("; ")
             }
-            joined.append(contentsOf: bytes[field.valueStart..<field.valueEnd])
+            joined.append(contentsOf: bytes[field.value])
         }
         guard let first else { return }
-        kept[first].valueStart = bytes.count
+        kept[first].value = bytes.count..<bytes.count + joined.count
         bytes += joined
-        kept[first].valueEnd = bytes.count
         fields = kept
     }
 }

@@ -323,6 +323,13 @@ extension HTTP2Session {
         if streams.isEmpty, streams.capacity > 8 { streams = [] }
     }
 
+    /// The peer sends no more: what is not whole yet will never be.
+    func endInput() {
+        for case let stream? in streams where !stream.isComplete && stream.phase != .cancelled {
+            submitReset(stream.id, .cancel)
+        }
+    }
+
     /// The connection has closed: nobody gets the answers that are awaited.
     func leave() {
         for stream in streams { stream?.presence?.leave() }

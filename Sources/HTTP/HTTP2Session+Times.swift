@@ -1,7 +1,7 @@
 // The times of a session, in monotonic nanoseconds: each stream has those of an HTTP/1 request.
 extension HTTP2Session {
     /// When `expire` has something to do; never, as long as nothing depends on the peer.
-    func nextDeadline(_ times: LoopSettings.Times) -> UInt64 {
+    func nextDeadline(_ times: HTTPTimes) -> UInt64 {
         var next = UInt64.max
         if scanner.isInHeaderBlock { next = blockSince &+ times.head }
         if case .noticed(let since) = ending { next = min(next, since &+ times.drainIdle) }
@@ -9,7 +9,7 @@ extension HTTP2Session {
         return next
     }
 
-    private func deadline(of stream: HTTP2Stream, _ times: LoopSettings.Times) -> UInt64 {
+    private func deadline(of stream: HTTP2Stream, _ times: HTTPTimes) -> UInt64 {
         switch stream.phase {
         case .body:
             // The whole body in its time, and never slower than the least rate, unless it may not be faster.
@@ -26,7 +26,7 @@ extension HTTP2Session {
     /// Ends what has taken too long by now; returns how many streams were cut for not taking their answers.
     ///
     /// A body that is late becomes an arrival: a refusal.
-    func expire(_ times: LoopSettings.Times) -> Int {
+    func expire(_ times: HTTPTimes) -> Int {
         var cut = 0
         if scanner.isInHeaderBlock, now >= blockSince &+ times.head { calmDown(.timeout) }
         if case .noticed(let since) = ending, now >= since &+ times.drainIdle { announceEnd() }

@@ -316,6 +316,8 @@ import CNGHTTP2
             unsafe nghttp2_option_set_no_auto_window_update(options, 1)
             unsafe nghttp2_option_set_no_closed_streams(options, 1)
             unsafe nghttp2_option_set_max_outbound_ack(options, 100)
+            // The library counts a CONTINUATION again each time it gets a part of its header; `scanner` does not.
+            unsafe nghttp2_option_set_max_continuations(options, 1_000_000)
             unsafe setHeaderCallbacks(callbacks)
             unsafe setFrameCallbacks(callbacks)
         }

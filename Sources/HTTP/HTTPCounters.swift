@@ -29,6 +29,8 @@ public struct HTTPCounters: Sendable, Equatable {
     public var fieldsLeftOut = 0
     /// What concerns HTTP/2 alone.
     public var http2 = HTTP2Counters()
+    /// What TLS listeners have counted.
+    public var tls = TLSCounters()
 }
 
 /// The counters of one loop: written by its thread only, read by any.
@@ -46,6 +48,7 @@ final class LoopCounters: Sendable {
     let bytesSent = Atomic<Int>(0)
     let fieldsLeftOut = Atomic<Int>(0)
     let http2 = HTTP2LoopCounters()
+    let tls = LoopTLSCounters()
 
     /// Adds this loop's numbers to `sum`.
     func add(to sum: inout HTTPCounters) {
@@ -62,10 +65,6 @@ final class LoopCounters: Sendable {
         sum.bytesSent &+= bytesSent.load(ordering: .relaxed)
         sum.fieldsLeftOut &+= fieldsLeftOut.load(ordering: .relaxed)
         http2.add(to: &sum.http2)
+        tls.add(to: &sum.tls)
     }
-}
-
-extension Atomic<Int> {
-    /// Adds without a locked instruction: for counters with one writer.
-    func increase(by amount: Int = 1) { store(load(ordering: .relaxed) &+ amount, ordering: .relaxed) }
 }

@@ -28,6 +28,8 @@ public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {
     case malformedLineEnd
     /// A header field is not `token ":" value`, is folded, or holds control characters.
     case malformedHeader
+    /// Plain HTTP where TLS is spoken.
+    case plainOnTLS
     /// Host is missing, repeated, or not a host.
     case malformedHost
     /// Content-Length is repeated, not a plain number, or too large to be one.
@@ -63,7 +65,8 @@ public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {
     public var status: Int {
         switch self {
         case .malformedRequestLine, .malformedTarget, .malformedLineEnd, .malformedHeader, .malformedHost,
-            .malformedContentLength, .conflictingFraming, .malformedTransferEncoding, .malformedChunk:
+            .malformedContentLength, .conflictingFraming, .malformedTransferEncoding, .malformedChunk,
+            .plainOnTLS:
             400
         case .requestTimeout: 408
         case .bodyTooLarge: 413
@@ -84,6 +87,7 @@ public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {
         case .malformedTarget: "The request target is malformed."
         case .malformedLineEnd: "Lines must end with CR LF."
         case .malformedHeader: "A header field is malformed."
+        case .plainOnTLS: "This port speaks TLS: use https."
         case .malformedHost: "Exactly one valid Host header field is required."
         case .malformedContentLength: "Content-Length must be given once, as a plain number."
         case .conflictingFraming: "Content-Length and Transfer-Encoding must not appear together."

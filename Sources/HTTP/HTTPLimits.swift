@@ -13,6 +13,13 @@ public struct HTTPLimits: Sendable, Equatable {
     /// Bytes of chunk extensions in one body; more is 400.
     public var chunkExtensionBytesMax = 4 * 1_024
 
+    /// From the connection to the end of its TLS handshake; then it is cut.
+    public var handshakeTimeout = Duration.seconds(10)
+    /// TLS handshakes of all loops that are under way; a connection that would begin one more is cut.
+    public var handshakesMax = 1_000
+    /// Bytes of a client until its handshake is done; then it is cut.
+    public var handshakeBytesMax = 65_536
+
     /// From the connection, or the first byte of a later request, to the end of the head; then 408.
     public var headTimeout = Duration.seconds(10)
     /// From the end of the head to the end of the body; then 408.
@@ -89,7 +96,8 @@ public struct HTTPLimits: Sendable, Equatable {
             ("http2BodyBytesMax", http2BodyBytesMax, 0...1_073_741_824),
             ("http2IdleFramesMax", http2IdleFramesMax, 20...1_000_000_000),
             ("http2ResetsMax", http2ResetsMax, 1...1_000_000_000),
-            ("backlog", backlog, 1...65_535),
+            ("backlog", backlog, 1...65_535), ("handshakesMax", handshakesMax, 1...1_000_000),
+            ("handshakeBytesMax", handshakeBytesMax, 1_024...1_048_576),
         ]
         for limit in bodyBytesMaxByPath.values where !(0...1_073_741_824).contains(limit) {
             throw .invalidLimit("bodyBytesMaxByPath")
@@ -100,6 +108,7 @@ public struct HTTPLimits: Sendable, Equatable {
             ("bodyRateGrace", bodyRateGrace, .zero), ("writeTimeout", writeTimeout, .milliseconds(1)),
             ("idleTimeout", idleTimeout, .milliseconds(1)), ("drainIdleGrace", drainIdleGrace, .zero),
             ("lingerTimeout", lingerTimeout, .zero), ("spareIdleTime", spareIdleTime, .zero),
+            ("handshakeTimeout", handshakeTimeout, .milliseconds(1)),
         ]
         for (name, value, least) in durations where value < least || value > .seconds(86_400) {
             throw .invalidLimit(name)

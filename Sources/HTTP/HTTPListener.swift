@@ -23,6 +23,8 @@ public struct HTTPListener: Sendable {
 
     /// The place.
     public var address: Address
+    /// Connections speak TLS, with these certificates; nil for plain ones.
+    public var tls: TLSContext?
     /// Every connection begins with a PROXY header of version 2, from a peer that may speak for others.
     public var takesProxyHeader = false
     /// The file of a Unix socket goes when the server listens no more; that of an inherited one stays unless
@@ -50,6 +52,10 @@ extension HTTPListener.Address: CustomStringConvertible {
 /// What a connection knows of the listener it came from.
 final class ListenerProperties: Sendable {
     let takesProxyHeader: Bool
+    let tls: TLSContext?
 
-    init(_ listener: HTTPListener) { takesProxyHeader = listener.takesProxyHeader }
+    init(_ listener: HTTPListener) {
+        takesProxyHeader = listener.takesProxyHeader
+        tls = listener.tls
+    }
 }

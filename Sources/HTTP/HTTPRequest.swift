@@ -36,6 +36,10 @@ public struct HTTPRequest: Sendable {
     public var isKeepAlive: Bool
     /// The version it came in. In HTTP/2 names of header fields are lower-case, and `:authority` is Host.
     public var version: HTTPVersion
+    /// True when it came over TLS.
+    public var isSecure = false
+    /// The certificate that the client has shown, verified; nil without one.
+    public var clientCertificate: ClientCertificate?
 
     /// A request that no peer has sent: for tests and calls within the process.
     public init(

@@ -1,10 +1,14 @@
 import Threading
 
-/// An HTTP/1.1 server: one epoll and thread for each loop, which takes connections of every listener.
+/// A server of HTTP/1.1 and, to peers that begin with its preface, HTTP/2: one epoll and thread for each loop, which takes connections of every listener.
 ///
 /// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to
 /// another thread. All methods may be called from any thread.
 public final class HTTPServer: Sendable {
+    /// Gets each request once, on a loop's thread: returns its answer, or takes the exchange out of the
+    /// deferral, hands it to another thread, and returns nil.
+    public typealias Handler = @Sendable (HTTPRequest, Deferral) -> HTTPResponse?
+
     private struct Running: Sendable {
         var threads: [NamedThread]
         var mailboxes: [Mailbox<LoopMessage>]
@@ -35,20 +39,36 @@ public final class HTTPServer: Sendable {
     ///   - errorResponse: the answer to what the HTTP layer refuses, and to a request whose exchange
     ///     disappeared unanswered; runs on a loop's thread. The status of the answer should be that of the
     ///     error.
-    ///   - handler: gets each request once, with the handle to answer it.
+    ///   - responder: answers requests, at once where it can; runs on a loop's thread.
     public init(
         listeners: [HTTPListener], loops: Int = 1, cores: [Int] = [], limits: HTTPLimits = HTTPLimits(),
         trustedPeers: TrustedPeers = TrustedPeers(),
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse = { .problem($0) },
-        handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void
+        responder: @escaping Handler
     ) {
         precondition(loops >= 1, "loops \(loops) is below 1")
         precondition(listeners.count <= 1_000, "listeners \(listeners.count) are above 1,000")
         self.listeners = listeners
         self.cores = cores
         settings = LoopSettings(
-            limits: limits, trustedPeers: trustedPeers, handler: handler, errorResponse: errorResponse)
+            limits: limits, trustedPeers: trustedPeers, handler: responder, errorResponse: errorResponse)
         loopCounters = (0..<loops).map { _ in LoopCounters() }
+    }
+
+    /// A server whose `handler` gets each request once, with the handle to answer it; else as above.
+    public convenience init(
+        listeners: [HTTPListener], loops: Int = 1, cores: [Int] = [], limits: HTTPLimits = HTTPLimits(),
+        trustedPeers: TrustedPeers = TrustedPeers(),
+        errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse = { .problem($0) },
+        handler: @escaping @Sendable (HTTPRequest, Exchange) -> Void
+    ) {
+        self.init(
+            listeners: listeners, loops: loops, cores: cores, limits: limits, trustedPeers: trustedPeers,
+            errorResponse: errorResponse,
+            responder: { request, deferral in
+                handler(request, deferral.exchange())
+                return nil
+            })
     }
 
     /// Listens and serves; returns where, for each listener: `.tcp` with its port, or `.unix`. Throws when an
@@ -109,6 +129,32 @@ public final class HTTPServer: Sendable {
             state = .running(running)
             for mailbox in running.mailboxes { mailbox.send(.drain) }
         }
+    }
+
+    /// Drains, and waits until all connections are gone: false when they are not within `limit`, to ask again
+    /// or to call `stop`. Not to be called from a handler.
+    public func isDrained(within limit: Duration) -> Bool {
+        let running = state.withLock { state -> Running? in
+            guard case .running(var running) = state else { return nil }
+            running.sockets = []
+            state = .running(running)
+            return running
+        }
+        guard let running else { return true }
+        for mailbox in running.mailboxes { mailbox.send(.finish) }
+        return running.ended.wait(within: limit)
+    }
+
+    /// Whether every loop takes its mail within `limit`, or has ended. Not to be called from a handler.
+    public func answers(within limit: Duration) -> Bool {
+        let loops = state.withLock { state -> (mailboxes: [Mailbox<LoopMessage>], ended: Latch)? in
+            guard case .running(let running) = state else { return nil }
+            return (running.mailboxes, running.ended)
+        }
+        guard let loops else { return true }
+        let latch = Latch(count: loops.mailboxes.count)
+        for mailbox in loops.mailboxes { mailbox.send(.ping(latch)) }
+        return latch.wait(within: limit) || loops.ended.wait(within: .zero)
     }
 
     /// Drains, waits until all connections are gone or `limit` has passed, cuts what is left, and ends the

@@ -51,7 +51,7 @@ public final class TLSContext: Sendable {
         /// For how long a key seals session tickets; it opens them as long again. Zero for no tickets.
         public var ticketRotation = Duration.seconds(3600)
         /// Protocols by ALPN in the server's order of preference.
-        public var protocols = ["http/1.1"]
+        public var protocols = ["h2", "http/1.1"]
 
         /// The defaults, with these identities.
         public init(identities: [Identity]) { self.identities = identities }

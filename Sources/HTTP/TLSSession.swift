@@ -188,11 +188,13 @@ public enum TLSFailure: String, Sendable, CaseIterable {
 
     /// What OpenSSL's error means.
     private static func failure() -> TLSFailure {
-        let code = ERR_get_error()
-        defer { ERR_clear_error() }
-        guard COpenSSL_error_library(code) == ERR_LIB_SSL else { return .protocolError }
+        // The last one of libssl: before it may stand what its helpers found, behind it nothing of interest.
+        var reason: Int32 = 0
+        while case let code = ERR_get_error(), code != 0 {
+            if COpenSSL_error_library(code) == ERR_LIB_SSL { reason = COpenSSL_error_reason(code) }
+        }
         // From 1,000 on a reason is an alert of the client.
-        switch COpenSSL_error_reason(code) {
+        switch reason {
         case 1000...: return .alert
         case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_VERSION_TOO_LOW, SSL_R_UNKNOWN_PROTOCOL,
             SSL_R_WRONG_SSL_VERSION:

@@ -5,7 +5,7 @@ import Threading
 
 /// A request on its way from a loop to a compute thread.
 struct Job: Sendable {
-    let request: HTTPRequest
+    var request: HTTPRequest
     let match: Router.Match
     let context: RequestContext
     let exchange: Exchange
@@ -33,6 +33,8 @@ final class ComputePool: Sendable {
     private let sweeper: NamedThread
     private let shadow: Shadow
     private let follower: StateFollower?
+    /// Jobs that a thread has begun.
+    let begun = Counter()
     private let service: RecommendService
 
     /// Starts the threads that `policy` names, the one that answers what has waited too long, and the one of
@@ -50,6 +52,7 @@ final class ComputePool: Sendable {
             service: service, shadow: shadow, waits: SequenceWaits(threads: policy.threads),
             follower: follower, isAwaited: { queue.count > 0 })
         var threads: [NamedThread] = []
+        let begun = begun
         for index in 0..<policy.threads {
             threads.append(
                 try NamedThread(name: "compute-\(index)") {
@@ -59,6 +62,7 @@ final class ComputePool: Sendable {
                     while let turn = queue.take(thread: index) {
                         for entry in turn.stale { worker.end(entry, retryAfter: queue.retryAfter()) }
                         guard let taken = turn.taken else { continue }
+                        begun.add()
                         var job = taken.entry.element
                         job.relief = taken.relief
                         if job.batch == nil { service.metrics.admission.record(taken.entry) }
@@ -178,6 +182,8 @@ struct ComputeWorker {
         defer { for copy in copies { shadow.offer(copy) } }
         let response: HTTPResponse
         do throws(Problem) {
+            // A batch that goes on is inflated already.
+            if job.batch == nil { job = try service.edge.inflated(job) }
             guard let made = try respond(to: &job, &clock, &copies) else {
                 return job.batch == nil ? nil : job
             }

@@ -82,7 +82,8 @@ extension ComputeWorker {
             copies.append(
                 ShadowJob(
                     bundle: shadow, request: request, stored: stored,
-                    sent: recommendation.items.map(\.itemID)))
+                    sent: recommendation.items.map(\.itemID), erasures: service.erasures,
+                    erasuresBefore: erasures))
         }
         return answer
     }

@@ -20,6 +20,8 @@ final class RecommendService: Sendable {
     let shown: ShownItems
     /// Who may ask.
     let access: Access
+    /// What is done to every answer.
+    let edge: Edge
     /// The log of slates shown; nil when none is kept.
     let feedback: FeedbackLog?
     /// The log of requests; nil when none is kept.
@@ -38,7 +40,8 @@ final class RecommendService: Sendable {
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
         users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
         shown: ShownItems = ShownItems(),
-        access: Access = Access(), feedback: FeedbackLog? = nil, accessLog: AccessLog? = nil,
+        access: Access = Access(), edge: Edge = Edge(), feedback: FeedbackLog? = nil,
+        accessLog: AccessLog? = nil,
         spans: SpanExporter? = nil, identifiers: IdentifierSource = IdentifierSource(), logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
@@ -46,6 +49,7 @@ final class RecommendService: Sendable {
         self.slates = slates
         self.shown = shown
         self.access = access
+        self.edge = edge
         self.feedback = feedback
         self.accessLog = accessLog
         self.spans = spans
@@ -88,6 +92,7 @@ final class RecommendService: Sendable {
         ]
         if let seconds = problem.retryAfter { headers.append(("Retry-After", String(seconds))) }
         if problem.kind == .unauthorized { headers.append(("WWW-Authenticate", "Bearer")) }
+        if problem.kind == .unsupportedCoding { headers.append(("Accept-Encoding", "gzip")) }
         if let allow = problem.allow { headers.append(("Allow", allow)) }
         if let serverTiming { headers.append(("Server-Timing", serverTiming)) }
         return HTTPResponse(
@@ -128,12 +133,23 @@ final class RecommendService: Sendable {
     }
 
     /// Sends an answer and records it.
-    /// - Parameter clock: the stages it ran through; nil where it was answered on the loop.
+    /// - Parameters:
+    ///   - clock: the stages it ran through; nil where it was answered on the loop.
+    ///   - compresses: false on threads that must not work that long.
     func finish(
         _ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, _ response: HTTPResponse,
-        _ exchange: Exchange, _ clock: StageClock? = nil
+        _ exchange: Exchange, _ clock: StageClock? = nil, compresses: Bool = true
     ) {
+        let response = edge.completed(response, for: request, compresses: compresses)
         exchange.respond(response)
+        record(request, context, route: route, response, clock)
+    }
+
+    /// Records an answer that is given.
+    func record(
+        _ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, _ response: HTTPResponse,
+        _ clock: StageClock? = nil
+    ) {
         let end = MonotonicClock.nanoseconds
         metrics.record(
             route, status: response.status, nanoseconds: end &- request.receivedAt,

@@ -24,11 +24,15 @@ final class Draft {
         var kept = 0
         /// Time of the newest of them.
         var newest: Double?
+        /// When the first of the event ids came that are remembered.
+        var remembered: Double?
         var features: FeatureValues = [:]
         var hasConsent = true
         var isErased = false
-        /// Whether the row must be written.
+        /// Whether the counts must be written.
         var isChanged = false
+        /// Whether features or consent must be.
+        var isProfileChanged = false
     }
 
     let id: String
@@ -45,9 +49,11 @@ final class Draft {
     /// The user as readers are to see it; nil where that is unknown.
     var user: StoredUser? {
         guard let events else { return nil }
-        return StoredUser(
+        var user = StoredUser(
             id: id, sequence: state.sequence, total: state.total, events: events, features: state.features,
             hasConsent: state.hasConsent, isErased: state.isErased)
+        user.place = StorePlace(key: state.key, remembered: state.remembered)
+        return user
     }
 
     /// Nothing is held of the user any more.

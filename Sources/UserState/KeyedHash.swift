@@ -19,6 +19,11 @@ struct KeyedHash: Sendable {
         return (0..<secretBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
     }
 
+    /// A number for `text`: among the ids of one user no two are alike.
+    func number(_ text: String) -> Int64 {
+        Int64(bitPattern: hash(text).prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
+    }
+
     /// The first bytes of SHA-256 over the secret and the text; the secret's length is fixed.
     func hash(_ text: String) -> [UInt8] {
         let input = secret + Array(text.utf8)

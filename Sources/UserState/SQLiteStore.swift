@@ -8,6 +8,8 @@ public final class SQLiteStore: UserStateStore {
     private let hash: KeyedHash
     /// Names this store among all: a token of another one means nothing here.
     public let epoch: UInt64
+    /// What could not be used of the log when the state was opened.
+    public let loss: StateLogLoss
     /// Idle connections that read.
     private let readers: LendingShelf<Reconnecting>
     /// The one that writes; more than one only where two threads break the rule.
@@ -25,23 +27,28 @@ public final class SQLiteStore: UserStateStore {
 
     /// Opens the state in `directory`, which is made where it is missing.
     /// - Throws: `.unusable` when it cannot be, or another process has it.
+    /// - Parameter inheritedLock: see `UserStates`.
     public convenience init(
-        directory: String, limits: UserStateLimits = UserStateLimits()
+        directory: String, limits: UserStateLimits = UserStateLimits(), inheritedLock: Int32? = nil
     ) throws(UserStateError) {
-        try self.init(directory: directory, limits: limits, clock: StateClock())
+        try self.init(
+            directory: directory, limits: limits, clock: StateClock(), inheritedLock: inheritedLock)
     }
 
-    init(directory: String, limits: UserStateLimits, clock: StateClock) throws(UserStateError) {
-        let folder = try StateFolder(directory)
+    init(
+        directory: String, limits: UserStateLimits, clock: StateClock, inheritedLock: Int32? = nil
+    ) throws(UserStateError) {
+        let folder = try StateFolder(directory, inheritedLock: inheritedLock)
         let path = folder.database
         self.folder = folder
         self.limits = limits
         self.clock = clock
+        loss = folder.logLoss
         let first = Reconnecting(path: path, access: .readWrite, patience: Self.patience)
         do {
             let connection = try first.open()
             try StateSchema.prepare(connection, path: path)
-            _ = try connection.checkpoint(truncates: true)
+            if inheritedLock == nil { _ = try connection.checkpoint(truncates: true) }
             epoch = UInt64(
                 bitPattern: try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0)
             committed = Lock(try StateSchema.commit(connection))
@@ -65,6 +72,12 @@ public final class SQLiteStore: UserStateStore {
 
     /// The newest durable commit.
     public var commit: Int64 { committed.withLock { $0 } }
+    /// The same, whoever made it.
+    public func readCommit() throws(UserStateError) -> Int64 {
+        try read { (reader) throws(SQLiteError) in try reader.commit() }
+    }
+    /// The folder's lock.
+    public var lock: Int32? { folder.lock }
     /// Bytes of the database and of its log.
     public var byteCounts: (database: Int, log: Int) { folder.byteCounts }
 
@@ -129,7 +142,8 @@ public final class SQLiteStore: UserStateStore {
     ) throws(SQLiteError) -> AppliedChanges {
         let expected = commit
         let transaction = try StateTransaction(
-            connection, hash: hash, limits: limits, now: clock.age, known: known, seed: seed)
+            connection, hash: hash, limits: limits, now: clock.age, known: known, knownAt: expected,
+            seed: seed)
         var outcomes: [Result<ChangeOutcome, UserStateError>] = []
         for change in changes { outcomes.append(try transaction.apply(change, isGuarded: isGuarded)) }
         let changed = try transaction.commit()
@@ -174,7 +188,7 @@ public final class SQLiteStore: UserStateStore {
     ) throws(UserStateError) -> Result {
         try write { (connection) throws(SQLiteError) in
             let transaction = try StateTransaction(
-                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil },
+                connection, hash: hash, limits: limits, now: clock.age, known: { _ in nil }, knownAt: 0,
                 seed: { _ in nil })
             let result = try body(transaction)
             _ = try transaction.commit()

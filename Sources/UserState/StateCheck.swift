@@ -63,7 +63,7 @@ public struct StateCheck {
                 report.find("file: \(line)")
             }
         }
-        let orphans = [("event", "events"), ("seen", "event ids")]
+        let orphans = [("event", "events"), ("tally", "counts"), ("seen", "event ids")]
         for (table, what) in orphans {
             let statement = try connection.compile(
                 "SELECT user, count(*) FROM \(table) WHERE user NOT IN (SELECT key FROM user) GROUP BY user")
@@ -80,7 +80,7 @@ public struct StateCheck {
         let newest = try connection.integer(
             """
             SELECT max(
-                ifnull((SELECT max(sequence) FROM user), 0), ifnull((SELECT max(number) FROM event), 0),
+                ifnull((SELECT max(sequence) FROM tally), 0), ifnull((SELECT max(number) FROM event), 0),
                 ifnull((SELECT max(sequence) FROM erased), 0))
             """)
         if commit < newest ?? 0 { report.find("store: commit \(commit), rows are of \(newest ?? 0)") }
@@ -92,10 +92,7 @@ public struct StateCheck {
         report.erased = Int(try connection.integer("SELECT count(*) FROM erased") ?? 0)
         let hashes =
             try connection.integer(
-                """
-                SELECT (SELECT count(*) FROM erased WHERE length(hash) != ?1)
-                    + (SELECT count(*) FROM seen WHERE length(hash) != ?1)
-                """,
+                "SELECT count(*) FROM erased WHERE length(hash) != ?",
                 .integer(Int64(KeyedHash.byteCount))) ?? 0
         if hashes > 0 { report.find("store: \(hashes) hashes of another length") }
     }
@@ -106,8 +103,8 @@ public struct StateCheck {
         let count = try snapshot.userCount()
         let statement = try connection.statement(
             """
-            SELECT key, length(CAST(id AS BLOB)), sequence, total, kept, consent, features FROM user
-            ORDER BY key
+            SELECT key, length(CAST(id AS BLOB)), sequence, total, kept, consent, features
+            FROM user LEFT JOIN tally ON tally.user = key ORDER BY key
             """)
         defer { statement.reset() }
         while try statement.step() {

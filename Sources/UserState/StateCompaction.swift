@@ -53,7 +53,8 @@ public struct StateCompaction {
             if let retention = limits.retention {
                 outcome.dropped = try drop(before: now - retention) { progress("retention", $0, $1) }
             }
-            try connection.run("DELETE FROM seen WHERE received < ?", .real(now - limits.eventIDs))
+            try connection.run(
+                "DELETE FROM held WHERE kind = 2 AND value < ?", .real(now - limits.eventIDs))
             _ = try connection.checkpoint(truncates: true)
             try requireRoom()
             try rewrite { progress("compacting", $0, $1) }
@@ -75,14 +76,14 @@ public struct StateCompaction {
             let end = first + Self.users
             try connection.execute("BEGIN IMMEDIATE")
             try connection.run(
-                "DELETE FROM event WHERE user >= ? AND user < ? AND time < ?",
+                "DELETE FROM held WHERE user >= ? AND user < ? AND kind = 0 AND time < ?",
                 .integer(first), .integer(end), .real(time))
             if case let count = connection.changes, count > 0 {
                 dropped += count
                 try connection.run(
                     """
-                    UPDATE user SET kept = (SELECT count(*) FROM event WHERE user = key)
-                    WHERE key >= ? AND key < ?
+                    UPDATE held SET kept = (SELECT count(*) FROM event WHERE event.user = held.user)
+                    WHERE user >= ? AND user < ? AND kind = 1
                     """,
                     .integer(first), .integer(end))
             }
@@ -105,10 +106,7 @@ public struct StateCompaction {
 
     private func rewrite(_ progress: (_ done: Int, _ total: Int) -> Void) throws(SQLiteError) {
         let rows = try connection.integer(
-            """
-            SELECT (SELECT count(*) FROM user) * 2 + (SELECT count(*) FROM event)
-                + (SELECT count(*) FROM seen) * 2
-            """
+            "SELECT (SELECT count(*) FROM user) * 2 + (SELECT count(*) FROM held)"
         )
         let total = max(Int(rows ?? 0) * Self.stepsPerRow, 1)
         // What is written in between stays in the folder, where only its owner may read.

@@ -10,6 +10,9 @@ struct StateReader {
         self.hash = hash
     }
 
+    /// Number of the newest commit.
+    func commit() throws(SQLiteError) -> Int64 { try StateSchema.commit(connection) }
+
     /// What is held of a user, events of all ages; nil for one of whom nothing is known.
     func user(_ id: String) throws(SQLiteError) -> StoredUser? {
         try connection.run("BEGIN")
@@ -23,9 +26,11 @@ struct StateReader {
         guard let row = try row(id) else {
             return erased.map { StoredUser(id: id, sequence: $0, isErased: true) }
         }
-        return StoredUser(
+        var user = StoredUser(
             id: id, sequence: row.sequence, total: row.total, events: try events(row.key),
             features: row.features, hasConsent: row.hasConsent, isErased: erased != nil)
+        user.place = StorePlace(key: row.key, remembered: row.remembered)
+        return user
     }
 
     /// At most `limit` users whose keys are above `key`, and the last one's; nil when there are no more.
@@ -54,6 +59,7 @@ struct StateReader {
         var sequence: Int64
         var total: Int
         var kept: Int
+        var remembered: Double?
         var features: FeatureValues
         var hasConsent: Bool
     }
@@ -61,13 +67,17 @@ struct StateReader {
     /// The user's row; nil for an unknown one.
     func row(_ id: String) throws(SQLiteError) -> Row? {
         let statement = try connection.statement(
-            "SELECT key, sequence, total, kept, consent, features FROM user WHERE id = ?")
+            """
+            SELECT key, sequence, total, kept, consent, features, remembered
+            FROM user CROSS JOIN tally ON tally.user = key WHERE id = ?
+            """)
         try statement.bind([.text(id)])
         defer { statement.reset() }
         guard try statement.step() else { return nil }
         return Row(
             key: statement.integer(0), sequence: statement.integer(1), total: Int(statement.integer(2)),
             kept: Int(statement.integer(3)),
+            remembered: statement.isNull(6) ? nil : statement.real(6),
             features: statement.text(5).flatMap(FeatureText.decode) ?? [:],
             hasConsent: statement.integer(4) != 0)
     }

@@ -1,9 +1,13 @@
 /// The tables of the state's database, and what every connection is told.
+///
+/// All that an event changes stands together in `held`, in one page for most users: the events (kind 0), the
+/// user's counts (1), and what is remembered of event ids (2), a keyed hash for its number. Writing a page costs
+/// more than all else that an event does.
 enum StateSchema {
     /// Stands in the header of the file: "RECS".
     static let applicationID: Int64 = 0x5245_4353
     /// Of the tables below; a file with a later one is refused.
-    static let version: Int64 = 1
+    static let version: Int64 = 2
     /// 2²⁵ − 1 pages: the first byte of a page number is 0 or 1, by which pages without rows are told apart.
     static let pagesMaximum = 33_554_431
     /// A log of more pages is moved into the database file by the commit that makes it so: 64 MiB. Most of its
@@ -65,17 +69,21 @@ enum StateSchema {
             """
             CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
             CREATE TABLE user(
-                key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
-                total INTEGER NOT NULL, kept INTEGER NOT NULL, consent INTEGER NOT NULL,
+                key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, consent INTEGER NOT NULL,
                 features TEXT NOT NULL) STRICT;
-            CREATE TABLE event(
-                user INTEGER NOT NULL, time REAL NOT NULL, number INTEGER NOT NULL, item TEXT NOT NULL,
-                action TEXT, event_id TEXT NOT NULL, value REAL, recommendation_id TEXT, position INTEGER,
-                PRIMARY KEY(user, time, number)) STRICT, WITHOUT ROWID;
-            CREATE TABLE seen(
-                number INTEGER PRIMARY KEY, user INTEGER NOT NULL, hash BLOB NOT NULL,
-                received REAL NOT NULL) STRICT;
-            CREATE UNIQUE INDEX seen_hash ON seen(user, hash);
+            CREATE TABLE held(
+                user INTEGER NOT NULL, kind INTEGER NOT NULL, time REAL NOT NULL, number INTEGER NOT NULL,
+                item TEXT, action TEXT, event_id TEXT, value REAL, recommendation_id TEXT, position INTEGER,
+                sequence INTEGER, total INTEGER, kept INTEGER, remembered REAL,
+                PRIMARY KEY(user, kind, time, number)) STRICT, WITHOUT ROWID;
+            CREATE VIEW event AS
+                SELECT user, time, number, item, action, event_id, value, recommendation_id, position
+                FROM held WHERE kind = 0;
+            CREATE VIEW tally AS
+                SELECT user, sequence, total, kept, remembered FROM held
+                WHERE kind = 1 AND time = 0 AND number = 0;
+            CREATE VIEW seen AS
+                SELECT user, number AS hash, value AS received FROM held WHERE kind = 2 AND time = 0;
             CREATE TABLE erased(hash BLOB PRIMARY KEY, sequence INTEGER NOT NULL) STRICT, WITHOUT ROWID;
             """)
         let insert: StaticString = "INSERT INTO meta(name, value) VALUES(?, ?)"

@@ -49,7 +49,7 @@ final class StateSnapshot {
     ) throws {
         let hasErased = try connection.integer("SELECT EXISTS(SELECT 1 FROM erased)") == 1
         let statement = try connection.compile(
-            "SELECT key, id, features, consent, total FROM user "
+            "SELECT key, id, features, consent, total FROM user CROSS JOIN tally ON tally.user = key "
                 + (only == nil ? "ORDER BY id" : "WHERE id = ?"))
         try statement.bind(only.map { [.text($0)] } ?? [])
         defer { statement.reset() }

@@ -21,19 +21,25 @@ extension StateTransaction {
     private func append(_ event: StoredEvent, to id: String) throws(SQLiteError) -> EventOutcome {
         let draft = try draft(id)
         guard draft.state.hasConsent else { return .refused(.noConsent) }
-        let eventHash = hash.hash(event.eventID)
-        var memory = Memory.none
-        if let key = draft.state.key { memory = try self.memory(eventHash, of: key) }
-        if memory == .recent { return .duplicate(sequence: draft.state.sequence) }
         let start = seed(of: draft)
         // A wrong clock must not shut out what comes after it: nothing is newer than now.
         let newest = (draft.state.newest ?? start?.events.last?.time).map { min($0, now) }
-        if let newest, event.time < newest - limits.lateness { return .refused(.tooOld) }
-        if let retention = limits.retention, event.time < now - retention { return .refused(.tooOld) }
+        let isTooOld =
+            newest.map { event.time < $0 - limits.lateness } ?? false
+            || limits.retention.map { event.time < now - $0 } ?? false
+        let idHash = hash.number(event.eventID)
+        if isTooOld {
+            guard let key = draft.state.key, try memory(idHash, of: key) == .recent else {
+                return .refused(.tooOld)
+            }
+            return .duplicate(sequence: draft.state.sequence)
+        }
         let key = try key(of: draft, startingWith: start)
+        guard try remember(idHash, of: key, draft) else {
+            return .duplicate(sequence: draft.state.sequence)
+        }
         clock += 1
         try insert(event, of: key)
-        try remember(eventHash, of: key, memory)
         draft.insert(event)
         change(draft)
         return .stored(sequence: clock)
@@ -47,22 +53,25 @@ extension StateTransaction {
         case recent
     }
 
-    /// Remembers the id of the event with the number that the clock shows.
-    func remember(_ eventHash: [UInt8], of key: Int64, _ memory: Memory) throws(SQLiteError) {
-        // Not OR REPLACE: a statement that may undo itself keeps copies of all pages that it touches.
-        if memory == .expired {
-            try connection.run(
-                "DELETE FROM seen WHERE user = ? AND hash = ?", .integer(key), .blob(eventHash))
-        }
+    /// Remembers an event's id from now on; false when it came within the last days.
+    func remember(_ idHash: Int64, of key: Int64, _ draft: Draft) throws(SQLiteError) -> Bool {
         try connection.run(
-            "INSERT INTO seen(number, user, hash, received) VALUES(?, ?, ?, ?)",
-            .integer(clock), .integer(key), .blob(eventHash), .real(now))
+            "INSERT OR IGNORE INTO held(user, kind, time, number, value) VALUES(?, 2, 0, ?, ?)",
+            .integer(key), .integer(idHash), .real(now))
+        if connection.changes == 0 {
+            guard try memory(idHash, of: key) == .expired else { return false }
+            try connection.run(
+                "UPDATE held SET value = ? WHERE user = ? AND kind = 2 AND time = 0 AND number = ?",
+                .real(now), .integer(key), .integer(idHash))
+        }
+        draft.state.remembered = min(draft.state.remembered ?? now, now)
+        return true
     }
 
-    func memory(_ eventHash: [UInt8], of key: Int64) throws(SQLiteError) -> Memory {
+    func memory(_ idHash: Int64, of key: Int64) throws(SQLiteError) -> Memory {
         let isRecent = try connection.integer(
             "SELECT received >= ? FROM seen WHERE user = ? AND hash = ?",
-            .real(now - limits.eventIDs), .integer(key), .blob(eventHash))
+            .real(now - limits.eventIDs), .integer(key), .integer(idHash))
         return isRecent.map { $0 == 1 ? .recent : .expired } ?? .none
     }
 
@@ -79,6 +88,7 @@ extension StateTransaction {
         clock += 1
         draft.state.features = features
         if let hasConsent { draft.state.hasConsent = hasConsent }
+        draft.state.isProfileChanged = true
         if draft.events == nil { draft.events = try reader.events(key) }
         change(draft)
         return draft.user
@@ -88,7 +98,7 @@ extension StateTransaction {
         let draft = try draft(id)
         guard let key = draft.state.key, let place = try reader.place(of: eventID, key) else { return false }
         try connection.run(
-            "DELETE FROM event WHERE user = ? AND time = ? AND number = ?",
+            "DELETE FROM held WHERE user = ? AND kind = 0 AND time = ? AND number = ?",
             .integer(key), .real(place.time), .integer(place.number))
         clock += 1
         draft.remove(eventID, newest: try reader.newest(key))
@@ -100,8 +110,7 @@ extension StateTransaction {
         let draft = try draft(id)
         let isFound = draft.state.key != nil || seed(of: draft) != nil
         if let key = draft.state.key {
-            try connection.run("DELETE FROM event WHERE user = ?", .integer(key))
-            try connection.run("DELETE FROM seen WHERE user = ?", .integer(key))
+            try connection.run("DELETE FROM held WHERE user = ?", .integer(key))
             try connection.run("DELETE FROM user WHERE key = ?", .integer(key))
         }
         clock += 1
@@ -109,6 +118,7 @@ extension StateTransaction {
             "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)",
             .blob(hash.hash(id)), .integer(clock))
         draft.clear(erasedAt: clock)
+        hasErased = true
         change(draft)
         return isFound
     }

@@ -76,7 +76,9 @@ extension StateTransaction {
             || draft.state.features != before.features
         {
             clock += 1
+            draft.state.isProfileChanged = true
             if isErasureNew {
+                hasErased = true
                 try connection.run(Self.insertErased, .blob(hash.hash(user.id)), .integer(clock))
             }
             change(draft)
@@ -84,17 +86,16 @@ extension StateTransaction {
         return isWithdrawn && user.hasConsent != false ? .noConsent : nil
     }
 
-    private static let insertErased: StaticString = "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
+    private static let insertErased: StaticString =
+        "INSERT OR REPLACE INTO erased(hash, sequence) VALUES(?, ?)"
 
     private func restore(
         _ event: StoredEvent, of draft: Draft
     ) throws(SQLiteError) -> RestoreOutcome {
         if let retention = limits.retention, event.time < now - retention { return .tooOld }
-        let eventHash = hash.hash(event.eventID)
-        var memory = Memory.none
+        let idHash = hash.number(event.eventID)
         if let key = draft.state.key {
-            memory = try self.memory(eventHash, of: key)
-            if memory == .recent { return .duplicate }
+            if try memory(idHash, of: key) == .recent { return .duplicate }
             // Ids are remembered for some days, events for longer.
             let isKept = try connection.integer(
                 "SELECT 1 FROM event WHERE user = ? AND time = ? AND event_id = ?",
@@ -102,9 +103,9 @@ extension StateTransaction {
             if isKept != nil { return .duplicate }
         }
         let key = try key(of: draft, startingWith: nil)
+        _ = try remember(idHash, of: key, draft)
         clock += 1
         try insert(event, of: key)
-        try remember(eventHash, of: key, memory)
         draft.insert(event)
         change(draft)
         return .stored

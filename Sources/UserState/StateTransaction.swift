@@ -16,6 +16,8 @@ final class StateTransaction {
     /// touch.
     private var undo: [ExactString: Draft.State?] = [:]
     private var nextKey: Int64
+    /// Whether anyone was ever erased.
+    var hasErased: Bool
     /// Counts every change of every user, over all commits.
     var clock: Int64
     /// The count before this transaction.
@@ -23,21 +25,23 @@ final class StateTransaction {
 
     /// - Parameters:
     ///   - now: seconds since 1970.
-    ///   - known: a user as all commits so far left it, where that is in memory.
+    ///   - known: a user as commit `knownAt` left it, where that is in memory.
+    ///   - knownAt: if the newest commit is another one, nothing of `known` is used.
     init(
         _ connection: SQLiteConnection, hash: KeyedHash, limits: UserStateLimits, now: Double,
-        known: @escaping (String) -> StoredUser?, seed: @escaping (String) -> UserSeed?
+        known: @escaping (String) -> StoredUser?, knownAt: Int64, seed: @escaping (String) -> UserSeed?
     ) throws(SQLiteError) {
         self.connection = connection
         self.hash = hash
         self.limits = limits
         self.now = now
-        self.known = known
         self.seed = seed
         reader = StateReader(connection, hash: hash)
         try connection.run("BEGIN IMMEDIATE")
         start = try StateSchema.commit(connection)
+        self.known = start == knownAt ? known : { _ in nil }
         clock = start
+        hasErased = try connection.integer("SELECT EXISTS(SELECT 1 FROM erased)") == 1
         nextKey = (try connection.integer("SELECT max(key) FROM user") ?? 0) + 1
     }
 
@@ -98,27 +102,45 @@ final class StateTransaction {
             if undo[exact] == nil { undo[exact] = .some(found.state) }
             return found
         }
-        let erased = try reader.erasure(id)
-        let draft = Draft(
-            id: id, state: Draft.State(sequence: erased ?? 0, isErased: erased != nil), events: [])
-        if let row = try reader.row(id) { try load(row, into: draft) }
+        let draft = Draft(id: id, state: Draft.State(), events: [])
+        if let user = known(id), let key = user.place.key {
+            try take(user, key, into: draft)
+        } else {
+            if hasErased, let sequence = try reader.erasure(id) {
+                (draft.state.sequence, draft.state.isErased) = (sequence, true)
+            }
+            if let row = try reader.row(id) { try load(row, into: draft) }
+        }
         undo[exact] = .some(nil)
         drafts[exact] = draft
         return draft
     }
 
+    /// Spares all reading: what is in memory may only hold events that ageing has dropped from the table.
+    private func take(_ user: StoredUser, _ key: Int64, into draft: Draft) throws(SQLiteError) {
+        var events = user.events
+        var dropped = 0
+        if let retention = limits.retention, let oldest = events.first, oldest.time < now - retention {
+            dropped = try StateAgeing.dropEvents(of: key, before: now - retention, connection)
+            events.drop(before: now - retention)
+        }
+        draft.state = Draft.State(
+            key: key, isStored: true, sequence: user.sequence, total: user.total, kept: events.count,
+            newest: events.last?.time, remembered: user.place.remembered, features: user.features,
+            hasConsent: user.hasConsent, isErased: user.isErased, isChanged: dropped > 0)
+        draft.events = events
+    }
+
     private func load(_ row: StateReader.Row, into draft: Draft) throws(SQLiteError) {
-        let cached = known(draft.id)
-        draft.events = cached?.sequence == row.sequence ? cached?.events : nil
         var dropped = 0
         if let retention = limits.retention {
             dropped = try StateAgeing.dropEvents(of: row.key, before: now - retention, connection)
-            draft.events?.drop(before: now - retention)
         }
         draft.state = Draft.State(
             key: row.key, isStored: true, sequence: row.sequence, total: row.total, kept: row.kept - dropped,
-            newest: try reader.newest(row.key), features: row.features, hasConsent: row.hasConsent,
-            isErased: draft.state.isErased, isChanged: dropped > 0)
+            newest: try reader.newest(row.key), remembered: row.remembered, features: row.features,
+            hasConsent: row.hasConsent, isErased: draft.state.isErased, isChanged: dropped > 0)
+        draft.events = nil
     }
 
     /// Counts a change of the user.
@@ -153,8 +175,9 @@ final class StateTransaction {
     func insert(_ event: StoredEvent, of key: Int64) throws(SQLiteError) {
         try connection.run(
             """
-            INSERT INTO event(user, time, number, item, action, event_id, value, recommendation_id, position)
-            VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO held(
+                user, kind, time, number, item, action, event_id, value, recommendation_id, position)
+            VALUES(?, 0, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             .integer(key), .real(event.time), .integer(clock), .text(event.itemID),
             event.action.map { .text($0) } ?? .null, .text(event.eventID),
@@ -167,7 +190,7 @@ final class StateTransaction {
         guard let key = draft.state.key, draft.state.kept > limits.historyMaximum else { return }
         try connection.run(
             """
-            DELETE FROM event WHERE user = ?1 AND (time, number) IN
+            DELETE FROM held WHERE user = ?1 AND kind = 0 AND (time, number) IN
                 (SELECT time, number FROM event WHERE user = ?1 ORDER BY time, number LIMIT ?2)
             """,
             .integer(key), .integer(Int64(draft.state.kept - limits.historyMaximum)))
@@ -177,14 +200,34 @@ final class StateTransaction {
     private func write(_ draft: Draft) throws(SQLiteError) {
         let state = draft.state
         guard let key = state.key else { return }
-        let values: [SQLiteValue] = [
+        if !state.isStored || state.isProfileChanged {
+            let values: [SQLiteValue] = [
+                .integer(state.hasConsent ? 1 : 0), .text(FeatureText.encode(state.features)), .integer(key),
+            ]
+            if state.isStored {
+                try connection.run("UPDATE user SET consent = ?, features = ? WHERE key = ?", values)
+            } else {
+                try connection.run(
+                    "INSERT INTO user(consent, features, key, id) VALUES(?, ?, ?, ?)",
+                    values + [.text(draft.id)])
+            }
+        }
+        let counts: [SQLiteValue] = [
             .integer(state.sequence), .integer(Int64(state.total)), .integer(Int64(state.kept)),
-            .integer(state.hasConsent ? 1 : 0), .text(FeatureText.encode(state.features)), .integer(key),
+            state.remembered.map { .real($0) } ?? .null, .integer(key),
         ]
-        let sql: StaticString =
-            state.isStored
-            ? "UPDATE user SET sequence = ?, total = ?, kept = ?, consent = ?, features = ? WHERE key = ?"
-            : "INSERT INTO user(sequence, total, kept, consent, features, key, id) VALUES(?,?,?,?,?,?,?)"
-        try connection.run(sql, state.isStored ? values : values + [.text(draft.id)])
+        if state.isStored {
+            try connection.run(
+                """
+                UPDATE held SET sequence = ?, total = ?, kept = ?, remembered = ?
+                WHERE user = ? AND kind = 1 AND time = 0 AND number = 0
+                """, counts)
+        } else {
+            try connection.run(
+                """
+                INSERT INTO held(sequence, total, kept, remembered, user, kind, time, number)
+                VALUES(?, ?, ?, ?, ?, 1, 0, 0)
+                """, counts)
+        }
     }
 }

@@ -20,6 +20,7 @@ final class StateWriter: Sendable {
 
     private let store: any UserStateStore
     private let cache: StateCache
+    private let sharing: Sharing
     private let queue: BoundedQueue<Waiting>
     private let seed: UserStates.Seed
     private let report: UserStates.Report
@@ -29,6 +30,8 @@ final class StateWriter: Sendable {
 
     /// Events of one commit, more or less: a larger one delays those who wait for it too long.
     private static let commitEventsMaximum = 16_384
+    /// Between the beginnings of two commits while several clients post one by one: each commit costs a sync.
+    private static let pauseNanoseconds: UInt64 = 2_000_000
     /// How long other readers of the files may be in the way of an erasure before it counts as failed.
     private static let forgetNanoseconds: UInt64 = 10_000_000_000
     /// Between attempts, and between steps of ageing while there is more to drop.
@@ -37,17 +40,21 @@ final class StateWriter: Sendable {
     private static let longNanoseconds: UInt64 = 1_000_000_000
 
     init(
-        store: any UserStateStore, cache: StateCache, queueDepth: Int, seed: @escaping UserStates.Seed,
-        report: @escaping UserStates.Report
+        store: any UserStateStore, cache: StateCache, sharing: Sharing, queueDepth: Int,
+        seed: @escaping UserStates.Seed, report: @escaping UserStates.Report
     ) throws(UserStateError) {
         self.store = store
         self.cache = cache
+        self.sharing = sharing
         self.seed = seed
         self.report = report
         queue = BoundedQueue(capacity: max(queueDepth, 1))
         committed = Lock(store.commit)
         do {
-            let thread = try NamedThread(name: "state") { self.run() }
+            let thread = try NamedThread(name: "state") {
+                ThreadPriority.useLongSlices()
+                self.run()
+            }
             self.thread.withLock { $0 = thread }
         } catch {
             throw .unavailable("\(error)")
@@ -81,15 +88,16 @@ final class StateWriter: Sendable {
         var erased: [Waiting] = []
         var erasedSince: UInt64 = 0
         var ageingDue = MonotonicClock.nanoseconds
+        var pacer = CommitPacer(interval: Self.pauseNanoseconds)
         while true {
             let now = MonotonicClock.nanoseconds
             if now >= ageingDue {
-                let hasMore = (try? store.age()) ?? false
+                let hasMore = sharing.isShared ? false : (try? store.age()) ?? false
                 ageingDue = now + (hasMore ? Self.shortNanoseconds : Self.longNanoseconds)
             }
             let due = erased.isEmpty ? ageingDue : min(ageingDue, now + Self.shortNanoseconds)
             if let first = queue.take(until: due) {
-                let done = write(batch(first))
+                let done = write(batch(first, &pacer))
                 if erased.isEmpty { erasedSince = MonotonicClock.nanoseconds }
                 erased += done
             } else if queue.isClosed, queue.count == 0, erased.isEmpty {
@@ -102,23 +110,34 @@ final class StateWriter: Sendable {
         }
     }
 
-    private func batch(_ first: Waiting) -> [Waiting] {
+    private func batch(_ first: Waiting, _ pacer: inout CommitPacer) -> [Waiting] {
         var batch = [first]
         var events = first.eventCount
-        while events < Self.commitEventsMaximum, let next = queue.takeIfAny() {
-            events += next.eventCount
-            batch.append(next)
+        func takeAll() {
+            while events < Self.commitEventsMaximum, let next = queue.takeIfAny() {
+                events += next.eventCount
+                batch.append(next)
+            }
         }
+        takeAll()
+        if let due = pacer.due(changes: batch.count, events: events, now: MonotonicClock.nanoseconds) {
+            // Only this thread commits: nothing wakes it before, as each change that comes would.
+            _ = committed.wait(until: due) { _ in Bool?.none }
+            takeAll()
+        }
+        pacer.begin(changes: batch.count, now: MonotonicClock.nanoseconds)
         return batch
     }
 
     /// Writes changes and tells who waits, but for those whose users are to be forgotten.
     /// - Returns: the latter.
     private func write(_ batch: [Waiting]) -> [Waiting] {
-        let (cache, begun) = (cache, MonotonicClock.nanoseconds)
+        let (cache, sharing, begun) = (cache, sharing, MonotonicClock.nanoseconds)
         let applied: AppliedChanges
         do {
-            applied = try store.apply(batch.map(\.change), known: { cache.peek($0) }, seed: seed)
+            applied = try store.apply(
+                batch.map(\.change), known: { sharing.isShared ? nil : cache.peek($0) },
+                seed: seed)
         } catch {
             countFailure(error)
             for waiting in batch { waiting.completion(.failure(error)) }

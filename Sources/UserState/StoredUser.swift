@@ -51,6 +51,9 @@ public struct StoredUser: Sendable, Equatable {
     /// Whether the user was erased once: what a bundle knows of the id is not used then.
     public var isErased: Bool
 
+    /// Where the store has it.
+    var place = StorePlace()
+
     /// A user of whom nothing is known unless given.
     public init(
         id: String, sequence: Int64 = 0, total: Int = 0, events: [StoredEvent] = [],
@@ -64,4 +67,14 @@ public struct StoredUser: Sendable, Equatable {
         self.hasConsent = hasConsent
         self.isErased = isErased
     }
+}
+
+/// Where a store has a user; says nothing about the user.
+struct StorePlace: Sendable, Equatable {
+    /// Key of the user's row; nil where there is none, or it is unknown.
+    var key: Int64?
+    /// When the first of the event ids came that are remembered.
+    var remembered: Double?
+
+    static func == (left: Self, right: Self) -> Bool { true }
 }

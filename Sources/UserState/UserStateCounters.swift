@@ -32,6 +32,8 @@ public struct UserStateCounters: Sendable {
     public var databaseBytes = 0
     /// Size of its log.
     public var logBytes = 0
+    /// What could not be used of the log when the state was opened.
+    public var loss = StateLogLoss()
 
     /// All zero.
     public init() {}

@@ -21,7 +21,8 @@ final class TestServer: Sendable {
         let waiting = BoundedQueue<(HTTPRequest, Exchange)>(capacity: 1_000)
         self.waiting = waiting
         server = HTTPServer(
-            listeners: [listener], loops: loops, limits: limits, trustedPeers: trusted, errorResponse: errorResponse
+            listeners: [listener], loops: loops, limits: limits, trustedPeers: trusted,
+            errorResponse: errorResponse
         ) { request, exchange in
             if request.path.hasPrefix("/async") {
                 if !waiting.offer((request, exchange)) { exchange.respond(HTTPResponse(status: 503)) }

@@ -65,15 +65,8 @@ final class TLSPair {
         files.make("server")
     }
 
-    private func settings(_ change: (inout TLSContext.Settings) -> Void = { _ in }) -> TLSContext.Settings {
-        var settings = TLSContext.Settings(
-            identities: [.init(certificateFile: files.path("server.pem"), keyFile: files.path("server.key"))])
-        change(&settings)
-        return settings
-    }
-
     private func context(_ change: (inout TLSContext.Settings) -> Void = { _ in }) throws -> TLSContext {
-        try TLSContext(settings(change))
+        try TLSContext(files.settings(change))
     }
 
     private static let text = Array("GET / HTTP/1.1\r\n\r\n".utf8)
@@ -273,8 +266,7 @@ final class TLSPair {
     @Test func `a client may choose between certificates of two kinds`() throws {
         files.make("second", .rsa)
         let context = try context {
-            $0.identities.append(
-                .init(certificateFile: files.path("second.pem"), keyFile: files.path("second.key")))
+            $0.identities.append(files.identity("second"))
         }
         let table = [
             ("ECDHE-RSA-AES128-GCM-SHA256", EVP_PKEY_RSA), ("ECDHE-ECDSA-AES128-GCM-SHA256", EVP_PKEY_EC),

@@ -56,6 +56,8 @@ import COpenSSL
     }
 
     deinit {
+        // A session that was not closed could not be resumed.
+        unsafe SSL_set_shutdown(handle, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
         unsafe SSL_free(handle)
         unsafe SSL_CTX_free(context)
     }
@@ -68,6 +70,11 @@ import COpenSSL
     /// The algorithm of the server's key.
     var serverKeyKind: Int32 {
         unsafe EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_get0_peer_certificate(handle)))
+    }
+
+    /// The serial number of the server's certificate.
+    var serverSerial: Int {
+        unsafe ASN1_INTEGER_get(X509_get_serialNumber(SSL_get0_peer_certificate(handle)))
     }
 
     /// Goes on with what the server has sent; returns what is to be sent to it.

@@ -1,6 +1,8 @@
 import COpenSSL
 import Glibc
 
+@testable import HTTP
+
 /// An authority and certificates signed by it, made at run time as PEM files in a folder of their own.
 @safe final class TLSTestFiles {
     enum KeyKind { case ecdsa, rsa }
@@ -10,6 +12,8 @@ import Glibc
     private let authority: OpaquePointer
 
     init() {
+        // As the daemon does: a goodbye may meet a socket that is gone.
+        _ = unsafe signal(SIGPIPE, SIG_IGN)
         var template = Array("/tmp/recserver-tls-XXXXXX".utf8CString)
         _ = unsafe template.withUnsafeMutableBufferPointer { unsafe mkdtemp($0.baseAddress!) }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -31,6 +35,22 @@ import Glibc
     private var made: [String] = []
 
     func path(_ name: String) -> String { "\(folder)/\(name)" }
+
+    func identity(_ name: String) -> TLSContext.Settings.Identity {
+        .init(certificateFile: path("\(name).pem"), keyFile: path("\(name).key"))
+    }
+
+    /// Those of a server with the identity `server`.
+    func settings(_ change: (inout TLSContext.Settings) -> Void = { _ in }) -> TLSContext.Settings {
+        var settings = TLSContext.Settings(identities: [identity("server")])
+        change(&settings)
+        return settings
+    }
+
+    /// What a client shows.
+    func pair(_ name: String) -> (certificate: String, key: String) {
+        (path("\(name).pem"), path("\(name).key"))
+    }
 
     /// Writes `NAME.pem` and `NAME.key`.
     func make(
@@ -54,6 +74,11 @@ import Glibc
         unsafe fputs(text, file!)
         unsafe fclose(file!)
         if !made.contains(name) { made.append(name) }
+    }
+
+    /// Replaces a file by another one's of the same name.
+    func copy(_ name: String, from other: TLSTestFiles) {
+        unsafe write(name) { bio in unsafe PEM_write_bio_X509(bio, other.authority) }
     }
 
     private func write(_ name: String, _ body: (OpaquePointer?) -> Int32) {

@@ -92,10 +92,24 @@ final class TestClient {
         }
     }
 
+    /// What has come and was not taken; waits for more. Nil at the end of the connection.
+    func bytes() -> [UInt8]? {
+        guard !received.isEmpty || receive() else { return nil }
+        defer { received = [] }
+        return received
+    }
+
     /// Everything until the server closes.
     func rest() -> String {
         while receive() {}
         return String(decoding: received, as: UTF8.self)
+    }
+
+    /// What comes next, as it comes; empty at the end of the connection.
+    func chunk() -> [UInt8] {
+        if received.isEmpty { _ = receive() }
+        defer { received = [] }
+        return received
     }
 
     /// True when the server closes without sending more.

@@ -235,14 +235,15 @@ class StateTools(harness.Case):
         whole = fresh("verify")
         self.imported(whole, text(made_up(60)))
         damages = {
-            "UPDATE user SET total = kept - 1 WHERE key = 3 AND kept > 0 OR key = 4": "in all",
-            "UPDATE user SET kept = kept + 1 WHERE key = 3": "counted",
+            "UPDATE held SET total = kept - 1 WHERE kind = 1 AND (user = 3 AND kept > 0 OR user = 4)": "in all",
+            "UPDATE held SET kept = kept + 1 WHERE kind = 1 AND user = 3": "counted",
+            "DELETE FROM held WHERE kind = 1 AND user = 3": "sequence 0",
             "UPDATE user SET features = '{' WHERE key = 3": "features",
             "UPDATE user SET consent = 7 WHERE key = 3": "consent",
             "DELETE FROM user WHERE key = (SELECT user FROM event LIMIT 1)": "without the user",
             "UPDATE meta SET value = 1 WHERE name = 'commit'": "commit 1",
             "DELETE FROM meta WHERE name = 'secret'": "secret",
-            "UPDATE event SET item = '' WHERE number = (SELECT min(number) FROM event)": "item",
+            "UPDATE held SET item = '' WHERE kind = 0 AND number = (SELECT min(number) FROM event)": "item",
         }
         for number, (sql, words) in enumerate(damages.items()):
             with self.subTest(words):

@@ -33,6 +33,9 @@ import Threading
         var now: Double { inner.now }
         var byteCounts: (database: Int, log: Int) { inner.byteCounts }
         var commit: Int64 { inner.commit }
+        func readCommit() throws(UserStateError) -> Int64 { try inner.readCommit() }
+        var lock: Int32? { inner.lock }
+        var loss: StateLogLoss { inner.loss }
         func pseudonym(of user: String) -> String { inner.pseudonym(of: user) }
         func users(
             after place: Int64?, limit: Int
@@ -107,9 +110,22 @@ import Threading
         let other = try SQLiteConnection(path: folder.path + "/state.db", access: .readWrite)
         other.wait(atMost: 5000)
         try other.execute(
-            "UPDATE user SET total = 7, sequence = 50; UPDATE meta SET value = 50 WHERE name = 'commit'")
+            "UPDATE held SET total = 7, sequence = 50 WHERE kind = 1; UPDATE meta SET value = 50 WHERE name = 'commit'"
+        )
         _ = try users.post("v", event("1", 1))
         #expect(try users.user("u")?.total == 7)
+    }
+
+    @Test func `who posts alone waits for nobody, and several share a commit at intervals`() {
+        var pacer = CommitPacer(interval: 100)
+        #expect(pacer.due(changes: 1, events: 1, now: 5000) == nil)
+        pacer.begin(changes: 1, now: 5000)
+        #expect(pacer.due(changes: 1, events: 1, now: 5010) == nil)
+        #expect(pacer.due(changes: 2, events: 2, now: 5010) == 5100)
+        pacer.begin(changes: 2, now: 5100)
+        #expect(pacer.due(changes: 1, events: 1, now: 5130) == 5200)
+        #expect(pacer.due(changes: 1, events: 64, now: 5130) == nil)
+        #expect(pacer.due(changes: 1, events: 1, now: 5201) == nil)
     }
 
     @Test func `two stores cannot have one folder`() throws {

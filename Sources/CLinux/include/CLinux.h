@@ -63,6 +63,8 @@ void CLinux_thread_set_name(const char *_Nonnull name);
 int32_t CLinux_thread_pin(int32_t core);
 /// Gives the calling thread the least weight on processors (nice 19, SCHED_BATCH) and disks (idle class).
 void CLinux_thread_lower_priority(void);
+/// The calling thread keeps its share of the processors, but whoever wakes up goes before it.
+void CLinux_thread_long_slices(void);
 /// Sets the nice value of the calling thread.
 void CLinux_thread_yield_by(int32_t niceness);
 
@@ -100,11 +102,12 @@ void CLinux_signals_wake(void);
 
 // MARK: - Other processes
 
-/// Starts `arguments[0]` with exactly the descriptors given (besides 0, 1 and 2, which it shares) and this
-/// environment; both arrays end with NULL. Its signals are neither blocked nor handled. Its id or -errno.
+/// Starts the program `path`, which gets `descriptor_count` descriptors besides those that are not
+/// close-on-exec. `strings` are its arguments and then its environment, each ended by NUL, one after the
+/// other. Its signals are neither blocked nor handled. Its id or -errno.
 int32_t CLinux_spawn(
-    const char *_Nonnull path, char *_Nullable const *_Nonnull arguments,
-    char *_Nullable const *_Nonnull environment, const int32_t *_Nonnull descriptors, int32_t count);
+    const char *_Nonnull path, const char *_Nonnull strings, int32_t argument_count,
+    int32_t environment_count, const int32_t *_Nullable descriptors, int32_t descriptor_count);
 /// 1 when the child has ended, which is then forgotten; 0 while it runs; or -errno.
 int32_t CLinux_reap(int32_t process);
 /// Sends a signal; 0 or -errno.

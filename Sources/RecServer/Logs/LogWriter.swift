@@ -175,7 +175,8 @@ final class LogWriter: Sendable {
 
         private func next() -> Work {
             let due = pending.withLock { $0.count > 0 ? $0.since &+ pace.gathering : nil }
-            let work: Work? = pending.wait(until: due ?? MonotonicClock.nanoseconds &+ 60_000_000_000) { pending in
+            let work: Work? = pending.wait(until: due ?? MonotonicClock.nanoseconds &+ 60_000_000_000) {
+                pending in
                 if pending.wantsReopening {
                     pending.wantsReopening = false
                     return .reopen

@@ -90,7 +90,23 @@ final class Metrics: Sendable {
         case openapi = "/openapi.yaml"
         case other
 
-        var index: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+        /// The position in `allCases`, which would be made anew for each look.
+        var index: Int {
+            switch self {
+            case .recommend: 0
+            case .similar: 1
+            case .events: 2
+            case .user: 3
+            case .userEvent: 4
+            case .livez: 5
+            case .readyz: 6
+            case .healthz: 7
+            case .version: 8
+            case .metrics: 9
+            case .openapi: 10
+            case .other: 11
+            }
+        }
     }
 
     /// Label values of `stage`, in pipeline order.
@@ -106,6 +122,11 @@ final class Metrics: Sendable {
         503,
         504, 505,
     ]
+
+    /// The position in `statuses` of each status from 0 to 599.
+    private static let columns = (0..<600).map { status in
+        UInt8(statuses.firstIndex(of: status) ?? statuses.firstIndex(of: 500) ?? 0)
+    }
 
     private let requests: [[Histogram]]
     let stages: [Histogram]
@@ -142,6 +163,8 @@ final class Metrics: Sendable {
     let loaded = Counter()
     let unchanged = Counter()
     private let refusedLoads: [BundleLoads.Refusal.Reason: Counter]
+    /// Upgrades after which this process went on.
+    let upgradesFailed = Counter()
     let loadSeconds = Histogram(bounds: Histogram.longSecondsBounds)
     /// Requests answered from an exact version that they named.
     let versionRequests = Counter()
@@ -166,8 +189,8 @@ final class Metrics: Sendable {
     func requests(_ label: BundleLabel?) -> Counter { label.flatMap { labelRequests[$0] } ?? versionRequests }
 
     func record(_ route: Route, status: Int, nanoseconds: UInt64, traceID: String? = nil) {
-        let column = Self.statuses.firstIndex(of: status) ?? Self.statuses.firstIndex(of: 500) ?? 0
-        requests[route.index][column].record(nanoseconds: nanoseconds, traceID: traceID)
+        let column = Self.columns[(0..<600).contains(status) ? status : 500]
+        requests[route.index][Int(column)].record(nanoseconds: nanoseconds, traceID: traceID)
     }
 
     func histogram(_ route: Route, statusIndex: Int) -> Histogram { requests[route.index][statusIndex] }

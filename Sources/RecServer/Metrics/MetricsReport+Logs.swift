@@ -1,6 +1,9 @@
 // What became of what is written down.
 extension MetricsReport {
     func writeLogs(_ writer: inout MetricsWriter) {
+        writer.counter(
+            "recserver_upgrades_failed", "Upgrades after which the old process went on.",
+            [("", service.metrics.upgradesFailed.value)])
         if let log = service.accessLog?.writer {
             writer.counter(
                 "recserver_access_log_lines", "Lines of the access log, by what became of them.",

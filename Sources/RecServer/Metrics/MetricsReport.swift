@@ -9,6 +9,7 @@ struct MetricsReport {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
+    let certificates: Certificates?
     let counters: HTTPCounters?
     let version: String
     /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a
@@ -29,6 +30,9 @@ struct MetricsReport {
         writeHistories(&writer)
         writeSlates(&writer)
         writeConnections(&writer)
+        writeEdge(&writer)
+        writeHTTP2(&writer)
+        writeTLS(&writer)
         writeProcess(&writer)
         writer.end()
     }
@@ -86,7 +90,8 @@ struct MetricsReport {
             "recserver_feedback_errors", "Attempts to write the feedback log that failed.",
             [("", feedback.writer.errors.value)])
         writer.counter(
-            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.writer.bytes.value)])
+            "recserver_feedback_bytes", "Bytes written to the feedback log.",
+            [("", feedback.writer.bytes.value)])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {
@@ -193,6 +198,13 @@ struct MetricsReport {
             [
                 ("file=\"database\"", Double(counters.databaseBytes)),
                 ("file=\"log\"", Double(counters.logBytes)),
+            ])
+        writer.gauge(
+            "recserver_state_log_dropped", "What could not be used of the log at the start.",
+            [
+                ("unit=\"frames\"", Double(counters.loss.frames)),
+                ("unit=\"commits\"", Double(counters.loss.commits)),
+                ("unit=\"bytes\"", Double(counters.loss.bytes)),
             ])
     }
 

@@ -14,6 +14,9 @@ extension Configuration.Tunable {
             name: "drain_limit_ms", domain: .integer(default: 10_000, range: 0...600_000, unit: "ms"),
             why: "for requests in flight to finish after that"),
         .init(
+            name: "upgrade_timeout_s", domain: .integer(default: 600, range: 1...86_400, unit: "s"),
+            why: "for a new process to load its bundle after SIGUSR2; beyond it this one goes on"),
+        .init(
             name: "access_log", domain: .text(""),
             why: "file of one JSON line per request, opened again on SIGUSR1; - for standard output"),
         .init(

@@ -124,7 +124,7 @@ final class Access: Sendable {
             guard caller.name != KeyRing.anonymousName else {
                 throw refuse(.noKey, Problem(.unauthorized, "this takes an API key"))
             }
-            throw refuse(.role, Problem(.forbidden, "the key lacks the role \(role.rawValue)"))
+            throw refuse(.role, Problem(.forbidden, "the caller lacks the role \(role.rawValue)"))
         }
         if let wait = caller.limit?.take(now: now()) {
             caller.counters.limited.add()
@@ -137,6 +137,7 @@ final class Access: Sendable {
     private func caller(_ request: HTTPRequest, _ ring: KeyRing) throws(Problem) -> KeyRing.Caller {
         let keys = Self.keys(request.headers)
         guard let key = keys.first else {
+            if let caller = try caller(request.clientCertificate, ring) { return caller }
             guard let anonymous = ring.anonymous else {
                 throw refuse(.noKey, Problem(.unauthorized, "this takes an API key"))
             }
@@ -145,10 +146,23 @@ final class Access: Sendable {
         guard keys.count == 1, let caller = ring.caller(key: key) else {
             throw refuse(.unknownKey, Problem(.unauthorized, "the API key is not known"))
         }
-        if let expires = caller.expires, wallSeconds() >= expires {
-            throw refuse(.expiredKey, Problem(.unauthorized, "the API key has expired"))
+        return try unexpired(caller)
+    }
+
+    /// The owner of a certificate, which counts where a request brings no key.
+    private func caller(_ certificate: ClientCertificate?, _ ring: KeyRing) throws(Problem) -> KeyRing.Caller?
+    {
+        guard let certificate, let caller = ring.caller(certificate: certificate) else { return nil }
+        // A connection may live longer than the certificate it began with.
+        guard wallSeconds() < Double(certificate.expires) else {
+            throw refuse(.expiredKey, Problem(.unauthorized, "the client certificate has expired"))
         }
-        return caller
+        return try unexpired(caller)
+    }
+
+    private func unexpired(_ caller: KeyRing.Caller) throws(Problem) -> KeyRing.Caller {
+        guard let expires = caller.expires, wallSeconds() >= expires else { return caller }
+        throw refuse(.expiredKey, Problem(.unauthorized, "the API key has expired"))
     }
 
     /// The different keys that a request brings, as `Authorization: Bearer` or `X-Api-Key`.

@@ -168,8 +168,10 @@ extension ComputeWorker {
                 note(error, job)
                 response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
             }
+            // Other changes wait for this thread.
             service.finish(
-                job.request, job.context, route: job.match.route, response, job.exchange, clock)
+                job.request, job.context, route: job.match.route, response, job.exchange, clock,
+                compresses: false)
         }
         guard isTaken else {
             service.metrics.shed.add()
