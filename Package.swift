@@ -53,7 +53,7 @@ let package = Package(
             swiftSettings: strict),
 
         // MARK: - Capability: what we can do; never import each other
-        module("HTTP", ["Threading", "CLinux"]),
+        module("HTTP", ["Threading", "CLinux", "CNGHTTP2", "COpenSSL", "CZlib", "CZstd"]),
         module("Retrieval", ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"]),
         module("Ranking", ["RecCore", "Kernels", "Artifacts", "Features", "Threading"]),
         module("UserState", ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"]),
@@ -77,6 +77,9 @@ let package = Package(
         .target(name: "CSQLite", cSettings: c, linkerSettings: [.linkedLibrary("sqlite3")]),
         .systemLibrary(name: "COpenBLAS"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CNGHTTP2"),
+        .systemLibrary(name: "CZlib"),
+        .systemLibrary(name: "CZstd"),
 
         // MARK: - Tests
         .target(
@@ -87,7 +90,7 @@ let package = Package(
         tests("Artifacts", ["Artifacts", "Kernels", "JSON"]),
         tests("Features", ["Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Threading", ["Threading"]),
-        tests("HTTP", ["HTTP", "Threading"]),
+        tests("HTTP", ["HTTP", "Threading", "CNGHTTP2", "COpenSSL"]),
         tests("Retrieval", ["Retrieval", "Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore", "Threading"]),
         tests("UserState", ["UserState", "RecCore", "Threading"]),

@@ -15,11 +15,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +34,7 @@ const int32_t CLinux_ENOMEM = ENOMEM;
 const int32_t CLinux_ECONNABORTED = ECONNABORTED;
 const int32_t CLinux_EADDRINUSE = EADDRINUSE;
 const int32_t CLinux_EINVAL = EINVAL;
+const int32_t CLinux_EEXIST = EEXIST;
 const int32_t CLinux_ETIMEDOUT = ETIMEDOUT;
 
 const char *CLinux_strerror(int32_t code) {
@@ -157,6 +161,10 @@ void CLinux_thread_long_slices(void) {
     syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
+void CLinux_thread_yield_by(int32_t niceness) {
+    setpriority(PRIO_PROCESS, (id_t)gettid(), niceness);
+}
+
 // MARK: - Monitor
 
 struct CLinux_monitor {
@@ -247,39 +255,164 @@ int32_t CLinux_listen_tcp(const char *host, uint16_t port, int32_t reuse_port, i
     return fd;
 }
 
-int32_t CLinux_local_port(int32_t fd) {
-    struct sockaddr_storage address;
-    socklen_t bytes = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &bytes) < 0) return -errno;
-    if (address.ss_family == AF_INET) return ntohs(((struct sockaddr_in *)&address)->sin_port);
-    return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+int32_t CLinux_file_id(const char *path, uint64_t *file_id) {
+    struct stat status;
+    if (lstat(path, &status) < 0) return -errno;
+    file_id[0] = status.st_dev;
+    file_id[1] = status.st_ino;
+    return 0;
 }
 
-static void describe_peer(const struct sockaddr_storage *address, char *peer, int32_t *is_loopback) {
-    peer[0] = 0;
-    *is_loopback = 0;
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-        inet_ntop(AF_INET, &v4->sin_addr, peer, CLinux_peer_bytes);
-        *is_loopback = (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
-    } else if (address->ss_family == AF_INET6) {
-        const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
-        inet_ntop(AF_INET6, v6, peer, CLinux_peer_bytes);
-        *is_loopback = IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+void CLinux_remove_socket_file(const char *path, const uint64_t *file_id) {
+    uint64_t now[2];
+    if (CLinux_file_id(path, now) == 0 && now[0] == file_id[0] && now[1] == file_id[1]) unlink(path);
+}
+
+// Whether the file at `address` may be removed: 0, -EADDRINUSE when somebody listens, -EEXIST when it is no
+// socket.
+static int32_t stale_socket(const struct sockaddr_un *address) {
+    struct stat status;
+    if (lstat(address->sun_path, &status) < 0) return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode)) return -EEXIST;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int result = connect(fd, (const struct sockaddr *)address, sizeof *address);
+    int error = errno;
+    close(fd);
+    return result < 0 && error == ECONNREFUSED ? 0 : -EADDRINUSE;
+}
+
+// Holds the folder of `path` against others who look for a stale socket there: a descriptor to close, or
+// -errno.
+static int32_t lock_folder(const char *path) {
+    char folder[sizeof((struct sockaddr_un *)0)->sun_path];
+    const char *slash = strrchr(path, '/');
+    size_t count = slash ? (size_t)(slash - path) : 0;
+    memcpy(folder, path, count);
+    folder[count] = 0;
+    int fd = open(slash ? (count ? folder : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    // 100 × 10 ms: nobody needs it longer.
+    for (int turn = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; turn++) {
+        if ((errno != EWOULDBLOCK && errno != EINTR) || turn == 100) {
+            close(fd);
+            return -EADDRINUSE;
+        }
+        usleep(10000);
     }
+    return fd;
 }
 
-int32_t CLinux_accept(int32_t fd, char *peer, int32_t *is_loopback) {
-    struct sockaddr_storage address;
-    memset(&address, 0, sizeof address);
-    socklen_t bytes = sizeof address;
+static int32_t bind_unix(const struct sockaddr_un *address, uint32_t mode, int32_t backlog) {
+    int32_t stale = stale_socket(address);
+    if (stale < 0) return stale;
+    if (unlink(address->sun_path) < 0 && errno != ENOENT) return -errno;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    // The file has at most these permissions from the start, and exactly these whatever the umask.
+    if (fchmod(fd, mode) < 0 || bind(fd, (const struct sockaddr *)address, sizeof *address) < 0
+        || chmod(address->sun_path, mode) < 0 || listen(fd, backlog) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int32_t CLinux_listen_unix(const char *path, uint32_t mode, int32_t backlog, uint64_t *file_id) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t count = strlen(path);
+    if (count == 0 || count >= sizeof address.sun_path) return -EINVAL;
+    memcpy(address.sun_path, path, count);
+    int lock = lock_folder(path);
+    if (lock < 0) return lock;
+    int fd = bind_unix(&address, mode, backlog);
+    if (fd >= 0) {
+        int status = CLinux_file_id(path, file_id);
+        if (status < 0) {
+            close(fd);
+            fd = status;
+        }
+    }
+    close(lock);
+    return fd;
+}
+
+int32_t CLinux_adopt_listener(int32_t fd) {
+    int listens = 0, type = 0, family = 0;
+    socklen_t bytes = sizeof listens;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) < 0) {
+        return errno == ENOTSOCK ? -EINVAL : -errno;
+    }
+    bytes = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) < 0) return -errno;
+    bytes = sizeof family;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes) < 0) return -errno;
+    if (!listens || type != SOCK_STREAM || (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
+        return -EINVAL;
+    }
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+int32_t CLinux_duplicate(int32_t fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return copy < 0 ? -errno : copy;
+}
+
+static uint64_t big_endian_word(const uint8_t *bytes) {
+    uint64_t word = 0;
+    for (int i = 0; i < 8; i++) word = word << 8 | bytes[i];
+    return word;
+}
+
+// The port of an Internet address, and its 16 bytes as two words; -EINVAL for others.
+static int32_t internet_address(const struct sockaddr_storage *from, uint64_t *address) {
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        address[0] = 0;
+        address[1] = 0xffff00000000 | ntohl(v4->sin_addr.s_addr);
+        return ntohs(v4->sin_port);
+    }
+    if (from->ss_family != AF_INET6) return -EINVAL;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+    address[0] = big_endian_word(v6->sin6_addr.s6_addr);
+    address[1] = big_endian_word(v6->sin6_addr.s6_addr + 8);
+    return ntohs(v6->sin6_port);
+}
+
+int32_t CLinux_local_address(int32_t fd, char *path, uint64_t *address) {
+    struct sockaddr_storage from;
+    memset(&from, 0, sizeof from);
+    socklen_t bytes = sizeof from;
+    if (getsockname(fd, (struct sockaddr *)&from, &bytes) < 0) return -errno;
+    path[0] = 0;
+    if (from.ss_family != AF_UNIX) return internet_address(&from, address);
+    const char *name = ((const struct sockaddr_un *)&from)->sun_path;
+    size_t count = strnlen(name, sizeof((struct sockaddr_un *)0)->sun_path);
+    memcpy(path, name, count);
+    path[count] = 0;
+    return 65536;
+}
+
+int32_t CLinux_accept(int32_t fd, uint64_t *address, int32_t *is_unix) {
+    struct sockaddr_storage from;
+    memset(&from, 0, sizeof from);
+    socklen_t bytes = sizeof from;
     int connection;
     REPEAT_WHILE_INTERRUPTED(
-        connection, accept4(fd, (struct sockaddr *)&address, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        connection, accept4(fd, (struct sockaddr *)&from, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (connection < 0) return -errno;
-    int on = 1;
-    setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    describe_peer(&address, peer, is_loopback);
+    address[0] = address[1] = 0;
+    *is_unix = from.ss_family == AF_UNIX;
+    if (!*is_unix) {
+        int on = 1;
+        setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        internet_address(&from, address);
+    }
     return connection;
 }
 
@@ -305,6 +438,7 @@ const uint32_t CLinux_EPOLLRDHUP = EPOLLRDHUP;
 const uint32_t CLinux_EPOLLHUP = EPOLLHUP;
 const uint32_t CLinux_EPOLLERR = EPOLLERR;
 const uint32_t CLinux_EPOLLET = EPOLLET;
+const uint32_t CLinux_EPOLLEXCLUSIVE = EPOLLEXCLUSIVE;
 
 int32_t CLinux_epoll_create(void) {
     int fd = epoll_create1(EPOLL_CLOEXEC);

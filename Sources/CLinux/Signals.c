@@ -13,6 +13,8 @@
 const int32_t CLinux_SIGTERM = SIGTERM;
 const int32_t CLinux_SIGINT = SIGINT;
 const int32_t CLinux_SIGHUP = SIGHUP;
+const int32_t CLinux_SIGUSR1 = SIGUSR1;
+const int32_t CLinux_SIGUSR2 = SIGUSR2;
 
 // A library may have started threads before main, which take signals too; handlers work in every thread,
 // where a mask set by main would not reach those.
@@ -21,9 +23,9 @@ const int32_t CLinux_SIGHUP = SIGHUP;
 #error "signal handlers need lock-free counters"
 #endif
 
-enum { counted_signals = 3 };
-/// In the order in which they are taken.
-static const int numbers[counted_signals] = {SIGTERM, SIGINT, SIGHUP};
+enum { counted_signals = 6, wake_up_index = 5 };
+/// In the order in which they are taken; the last is no signal but a thread of this process.
+static const int numbers[counted_signals] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, CLinux_woken};
 /// Signals delivered and not yet taken.
 static atomic_ullong counts[counted_signals];
 /// Readable when a count has grown; -1 before the first install.
@@ -51,12 +53,17 @@ int32_t CLinux_signals_install(void) {
     struct sigaction count = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
     sigset_t set;
     sigemptyset(&set);
-    for (int i = 0; i < counted_signals; i++) {
+    for (int i = 0; i < wake_up_index; i++) {
         if (sigaction(numbers[i], &count, NULL) < 0) return -errno;
         sigaddset(&set, numbers[i]);
     }
     // The parent process may have left them blocked.
     return -pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void CLinux_signals_wake(void) {
+    atomic_fetch_add(&counts[wake_up_index], 1);
+    CLinux_eventfd_signal(atomic_load(&wake_up));
 }
 
 /// The number of a counted signal, which no longer counts; 0 when there is none.

@@ -13,6 +13,8 @@ enum ASCII {
     static let leftBracket: UInt8 = 0x5B
     static let rightBracket: UInt8 = 0x5D
     static let asterisk: UInt8 = 0x2A
+    static let percent: UInt8 = 0x25
+    static let backslash: UInt8 = 0x5C
 
     /// tchar: letters, digits and !#$%&'*+-.^_`|~
     @inline(__always)
@@ -71,19 +73,4 @@ extension Span<UInt8> {
         }
         return true
     }
-}
-
-extension [UInt8] {
-    /// Appends a copy of `bytes`.
-    mutating func append(copying bytes: Span<UInt8>) {
-        // Appending nothing to the empty array would write to storage that all empty arrays share: a race by
-        // the letter.
-        guard !bytes.isEmpty else { return }
-        append(addingCapacity: bytes.count) { (output: inout OutputSpan<UInt8>) in
-            for position in bytes.indices { output.append(bytes[position]) }
-        }
-    }
-
-    /// Appends the bytes of `text`.
-    mutating func append(_ text: String) { append(contentsOf: text.utf8) }
 }

@@ -3,23 +3,28 @@ import Threading
 // Output side: answers in request order → bytes → socket; and the ends of a connection.
 extension Connection {
     /// Bytes of answers that the kernel has not taken.
-    var unsentByteCount: Int { output.count - sentByteCount }
+    var unsentByteCount: Int { output.count - sentByteCount + (tls?.unsentByteCount ?? 0) }
+
+    /// Nobody waits for an answer.
+    var isAnswered: Bool { isHTTP2 ? http2?.isIdle ?? true : pendingCount == 0 }
 
     /// Takes the answer to request `sequence`; `settle` sends it.
-    func answer(_ sequence: UInt64, _ response: HTTPResponse) {
+    func answer(_ sequence: UInt64, _ response: HTTPResponse, _ loop: EventLoop) {
+        if isHTTP2, let http2 { return answer(sequence, response, http2, loop) }
         guard let position = unanswered(sequence) else { return }
-        pipeline[position].response = response
+        fill(position, response)
     }
 
     /// Nobody is left to answer request `sequence`: the application's words for that are the answer.
     func abandon(_ sequence: UInt64, _ loop: EventLoop) {
+        if isHTTP2, let http2 { return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop) }
         guard let position = unanswered(sequence) else { return }
-        pipeline[position].response = loop.settings.errorResponse(.abandoned)
+        fill(position, loop.settings.errorResponse(.abandoned))
     }
 
     private func unanswered(_ sequence: UInt64) -> Int? {
         let position = sequence &- firstSequence
-        guard position < UInt64(pipeline.count), pipeline[Int(position)].response == nil else { return nil }
+        guard position < UInt64(pendingCount), pipeline[Int(position)].response == nil else { return nil }
         return Int(position)
     }
 
@@ -27,8 +32,12 @@ extension Connection {
     /// happened.
     func settle(_ loop: EventLoop) {
         guard phase != .closed else { return }
-        writeReadyAnswers(loop)
-        flush(loop)
+        if isHTTP2, let http2 {
+            writeFrames(http2, loop)
+        } else {
+            writeReadyAnswers(loop)
+            flush(loop)
+        }
         guard phase != .closed else { return }
         if canAdvance(loop.settings.limits) { loop.schedule(self) }
         setTimer(loop)
@@ -36,29 +45,23 @@ extension Connection {
 
     private func writeReadyAnswers(_ loop: EventLoop) {
         var written = 0
-        while written < pipeline.count, let response = pipeline[written].response {
+        while written < pendingCount, let response = pipeline[written].response {
             var form = pipeline[written].form
-            let isLast = written + 1 == pipeline.count
+            let isLast = written + 1 == pendingCount
             if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput {
                 form.closes = true
             }
-            if output.isEmpty { loop.lendOutput(&output) }
-            let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &output)
-            if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+            write(response, form, loop)
             written += 1
             if form.closes {
                 if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
                 phase = .finishing
-                firstSequence &+= UInt64(pipeline.count)
-                pipeline.removeAll()
+                dequeue(pendingCount)
                 return
             }
         }
-        if written > 0 {
-            firstSequence &+= UInt64(written)
-            pipeline.removeFirst(written)
-        }
-        if owesContinue, pipeline.isEmpty {
+        if written > 0 { dequeue(written) }
+        if owesContinue, pendingCount == 0 {
             owesContinue = false
             if parser.isInBody, parser.bodyByteCount == 0 {
                 output.append(contentsOf: HTTP1Writer.continueLine)
@@ -66,12 +69,22 @@ extension Connection {
         }
     }
 
-    private func flush(_ loop: EventLoop) {
+    /// Appends an answer to what is to be sent.
+    func write(_ response: HTTPResponse, _ form: HTTP1Writer.Form, _ loop: EventLoop) {
+        // Held by nobody else meanwhile, so that no access to it has to be watched.
+        var bytes: [UInt8] = []
+        swap(&bytes, &output)
+        if bytes.isEmpty { loop.lendOutput(&bytes) }
+        let leftOut = HTTP1Writer.append(response, form, date: loop.dateField, to: &bytes)
+        swap(&bytes, &output)
+        if leftOut > 0 { loop.counters.fieldsLeftOut.increase(by: leftOut) }
+    }
+
+    func flush(_ loop: EventLoop) {
         while unsentByteCount > 0 {
             guard isWritable else { return }
-            switch socket.write(output, from: sentByteCount) {
+            switch send(loop) {
             case .bytes(let count):
-                sentByteCount += count
                 loop.counters.bytesSent.increase(by: count)
             case .wouldBlock:
                 isWritable = false
@@ -82,10 +95,25 @@ extension Connection {
         blockedSince = 0
         if sentByteCount > 0 {
             sentByteCount = 0
-            loop.recycleOutput(&output)
+            recycleOutput(loop)
             idleSince = loop.now
         }
-        if phase == .finishing, pipeline.isEmpty { finish(loop) }
+        guard phase == .finishing, isAnswered else { return }
+        if sayGoodbye(loop) { flush(loop) } else { finish(loop) }
+    }
+
+    private func send(_ loop: EventLoop) -> Socket.Transfer {
+        if let tls { return send(through: tls, loop) }
+        let transfer = socket.write(output, from: sentByteCount)
+        if case .bytes(let count) = transfer { sentByteCount += count }
+        return transfer
+    }
+
+    /// Gives the memory of a sent output back.
+    func recycleOutput(_ loop: EventLoop) {
+        var sent: [UInt8] = []
+        swap(&sent, &output)
+        loop.recycleOutput(sent)
     }
 
     /// Everything is sent. Closing a socket with unread input resets it and may destroy the answer on its
@@ -101,8 +129,10 @@ extension Connection {
 
     func close(_ loop: EventLoop) {
         guard phase != .closed else { return }
+        endTLS(loop)
         phase = .closed
         presence.leave()
+        http2?.leave()
         loop.remove(self)
     }
 
@@ -116,19 +146,28 @@ extension Connection {
         }
     }
 
-    private var isMidHead: Bool { phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput }
+    private var isMidHead: Bool {
+        phase == .open && !parser.isInBody && !input.isEmpty && !hasUnparsedInput && !awaitsProxyHeader
+    }
+
+    /// Between two requests, or before the first.
+    var isIdle: Bool {
+        phase == .open && isAnswered && unsentByteCount == 0 && input.isEmpty && !parser.isInBody
+    }
 
     private func nextDeadline(_ loop: EventLoop) -> UInt64 {
         let times = loop.settings.times
         if phase == .lingering { return lingerSince &+ times.linger }
+        if isHTTP2, let http2 { return nextDeadline(http2, loop) }
         var next = UInt64.max
         if unsentByteCount > 0 { next = blockedSince &+ times.write }
         guard phase == .open else { return next }
+        if let tls, tls.isHandshaking { return min(next, handshakeDeadline(tls, loop)) }
         if parser.isInBody {
             next = min(next, bodyDeadline(loop))
         } else if isMidHead || requestCount == 0 && !loop.isDraining {
             next = min(next, (requestStartedAt ?? idleSince) &+ times.head)
-        } else if pipeline.isEmpty, unsentByteCount == 0, !hasUnparsedInput {
+        } else if pendingCount == 0, unsentByteCount == 0, !hasUnparsedInput {
             next = min(next, idleSince &+ times.idle)
             if loop.isDraining { next = min(next, max(idleSince, loop.drainingSince) &+ times.drainIdle) }
         }
@@ -154,6 +193,7 @@ extension Connection {
                 loop.counters.timeouts.increase()
                 return close(loop)
             }
+            if isHTTP2, let http2 { return expire(http2, loop) }
             guard phase == .open, parser.isInBody || isMidHead else { return close(loop) }
             fail(.requestTimeout, loop)
         }

@@ -1,6 +1,6 @@
 import Threading
 
-/// One peer: HTTP/1 codec ∘ socket. Lives on its loop's thread and never leaves it.
+/// One peer: codec ∘ socket; the codec is HTTP/1, or HTTP/2 (`Connection+HTTP2.swift`). Lives on its loop's thread and never leaves it.
 ///
 /// Input side: bytes → requests → handler. The output side is in `Connection+Output.swift`.
 final class Connection {
@@ -21,20 +21,38 @@ final class Connection {
     }
 
     let key: UInt64
-    let peer: Peer
+    /// The address that counts, for limits and in requests, and whether it is on this machine.
+    var network: NetworkAddress?
+    var peer: String
+    var isLoopback: Bool
+    let listener: ListenerProperties
     let presence = Presence()
     let socket: Socket
+    /// Nil on plain connections.
+    var tls: TLSChannel?
     var phase = Phase.open
     /// True when the connection is one too many: it gets 503 and does not count.
     var isRefused = false
+    /// It counts among those of its address.
+    var isCounted = false
+    /// The peer may say for whom it speaks.
+    var isListedProxy = false
+    /// A PROXY header has to come before all else.
+    var awaitsProxyHeader = false
     /// Listed for `settle`.
     var isTouched = false
     /// Listed for `advance` without a new event.
     var isRunnable = false
 
     // Input
-    var parser: HTTP1Parser
-    var input = ReadBuffer()
+    let parser: HTTP1Parser
+    /// The codec in place of `parser`, once the peer has begun HTTP/2.
+    var http2: HTTP2Session?
+    /// True from then on; a plain value is cheaper to look at than a reference.
+    var isHTTP2 = false
+    /// The first bytes may still be those that begin HTTP/2.
+    var awaitsPreface = true
+    let input = ReadBuffer()
     /// `input` begins a request that the parser has not seen.
     var hasUnparsedInput = false
     /// The socket has bytes, or its end, as far as epoll has told.
@@ -44,7 +62,9 @@ final class Connection {
     var requestCount = 0
 
     // Output
-    var pipeline: [PendingAnswer] = []
+    private(set) var pipeline: [PendingAnswer] = []
+    /// Requests in `pipeline`.
+    private(set) var pendingCount = 0
     /// Sequence number of `pipeline[0]`.
     var firstSequence: UInt64 = 0
     var output: [UInt8] = []
@@ -64,10 +84,19 @@ final class Connection {
     /// The tick of the timer entry that counts; later entries are stale.
     var timerTick = UInt64.max
 
-    init(key: UInt64, socket: consuming Socket, peer: Peer, limits: HTTPLimits, now: UInt64) {
+    init(
+        key: UInt64, socket: consuming Socket, peer: Peer, listener: ListenerProperties, limits: HTTPLimits,
+        now: UInt64
+    ) {
         self.key = key
         self.socket = socket
-        self.peer = peer
+        network = peer.network
+        self.peer = peer.address
+        isLoopback = peer.isLoopback
+        self.listener = listener
+        tls = listener.tls.map { TLSChannel($0, now: now) }
+        // Over TLS the handshake has chosen the codec (RFC 9113 §3.2).
+        awaitsPreface = listener.tls == nil
         parser = HTTP1Parser(limits: limits)
         idleSince = now
         requestStartedAt = now
@@ -75,7 +104,8 @@ final class Connection {
 
     /// Back-pressure: while answers wait for handlers or for the peer, no further request is begun.
     private func isPaused(_ limits: HTTPLimits) -> Bool {
-        (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
+        if isHTTP2 { return unsentByteCount > limits.unsentBytesMax }
+        return (pendingCount >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
             && !parser.isInBody
     }
 
@@ -97,7 +127,8 @@ final class Connection {
             hasPeerEnded = true
             isReadable = true
         }
-        advance(loop)
+        // Handshakes cost time: they go on one after the other, a few in each turn of the loop.
+        if isHandshaking { loop.schedule(self) } else { advance(loop) }
     }
 
     /// Reads and parses until the socket is empty, the connection is paused, or its turn is over.
@@ -112,8 +143,10 @@ final class Connection {
                 dropInput(loop)
             } else if hasUnparsedInput {
                 hasUnparsedInput = false
-                parse(&input, loop)
+                parse(input, loop)
                 if input.isEmpty { input.release() }
+            } else if isHandshaking, !loop.takeHandshakeTurn() {
+                return loop.schedule(self)
             } else {
                 receive(loop)
             }
@@ -126,16 +159,22 @@ final class Connection {
             loop.counters.bytesReceived.increase(by: count)
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
-            if input.isEmpty {
-                parse(&loop.scratch, loop)
-                if !loop.scratch.isEmpty, phase == .open { input.append(loop.scratch) }
-            } else {
-                input.append(loop.scratch)
-                hasUnparsedInput = true
-            }
+            if awaitsProxyHeader, !takeProxyHeader(loop) { return }
+            if let tls { receive(through: tls, loop) } else { take(loop.scratch, loop) }
         case .wouldBlock: isReadable = false
         case .end: endInput(loop)
         case .failed: close(loop)
+        }
+    }
+
+    /// Takes plaintext, of which nothing is left in `bytes`' owner's hands afterwards.
+    func take(_ bytes: ReadBuffer, _ loop: EventLoop) {
+        if input.isEmpty {
+            parse(bytes, loop)
+            if !bytes.isEmpty, phase == .open { input.append(bytes) }
+        } else {
+            input.append(bytes)
+            hasUnparsedInput = true
         }
     }
 
@@ -148,26 +187,40 @@ final class Connection {
     }
 
     /// The peer sends no more, but may still read: it gets the answers that are pending.
-    private func endInput(_ loop: EventLoop) {
+    func endInput(_ loop: EventLoop) {
         hasPeerEnded = true
         isReadable = false
-        if pipeline.isEmpty, unsentByteCount == 0 { return close(loop) }
+        http2?.endInput()
+        if isAnswered, unsentByteCount == 0 { return close(loop) }
         phase = .finishing
     }
 
-    private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
-        while phase == .open {
-            if isPaused(loop.settings.limits) {
-                hasUnparsedInput = !bytes.isEmpty
-                return
-            }
-            switch bytes.parse(with: &parser) {
+    private func parse(_ bytes: ReadBuffer, _ loop: EventLoop) {
+        if awaitsPreface, !lookForPreface(bytes, loop) { return }
+        if isHTTP2, let http2 { return receive(bytes, http2, loop) }
+        guard phase == .open, takesMore(bytes, loop) else { return }
+        var event = bytes.parse(with: parser)
+        while true {
+            switch event {
             case .partial: return notePartial(bytes, loop)
-            case .request(let request): dispatch(request, loop)
             case .failure(let error): return fail(error, loop)
+            case .request, .repeated:
+                guard var request = parser.takeRequest() else { return }
+                describe(&request, loop)
+                repeat {
+                    dispatch(request, loop)
+                    guard phase == .open, !bytes.isEmpty, takesMore(bytes, loop) else { return }
+                    event = bytes.parse(with: parser)
+                } while event == .repeated
             }
-            if bytes.isEmpty { return }
         }
+    }
+
+    /// False when no further request may be begun yet.
+    private func takesMore(_ bytes: ReadBuffer, _ loop: EventLoop) -> Bool {
+        guard isPaused(loop.settings.limits) else { return true }
+        hasUnparsedInput = !bytes.isEmpty
+        return false
     }
 
     private func notePartial(_ bytes: ReadBuffer, _ loop: EventLoop) {
@@ -179,23 +232,59 @@ final class Connection {
         }
     }
 
-    private func dispatch(_ request: consuming HTTPRequest, _ loop: EventLoop) {
-        request.peer = peer.address
-        request.isLoopback = peer.isLoopback
-        request.receivedAt = loop.now
+    private func dispatch(_ request: HTTPRequest, _ loop: EventLoop) {
+        countRequest(loop)
         requestStartedAt = nil
         bodyStartedAt = nil
         owesContinue = false
+        let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
+        let sequence = firstSequence &+ UInt64(pendingCount)
+        let form = HTTP1Writer.Form(
+            isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)
+        if closes { phase = .finishing }
+        guard let response = loop.hand(request, connection: key, sequence: sequence) else {
+            return enqueue(PendingAnswer(form: form))
+        }
+        guard !closes, isDirect(response, loop) else {
+            return enqueue(PendingAnswer(form: form, response: response))
+        }
+        firstSequence &+= 1
+        write(response, form, loop)
+    }
+
+    /// True when an answer can be written at once: none is before it, and it does not end the connection.
+    private func isDirect(_ response: HTTPResponse, _ loop: EventLoop) -> Bool {
+        pendingCount == 0 && !response.closesConnection && !loop.isDraining
+    }
+
+    /// Adds what the bytes do not say.
+    func describe(_ request: inout HTTPRequest, _ loop: EventLoop) {
+        describePeer(in: &request, loop)
+        request.receivedAt = loop.now
+        request.isSecure = tls != nil
+        request.clientCertificate = tls?.clientCertificate
+    }
+
+    func countRequest(_ loop: EventLoop) {
         requestCount += 1
         loop.counters.requests.increase()
-        let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
-        let sequence = firstSequence &+ UInt64(pipeline.count)
-        pipeline.append(
-            PendingAnswer(
-                form: .init(isHEAD: request.method == "HEAD", isHTTP10: request.isHTTP10, closes: closes)))
-        if closes { phase = .finishing }
-        loop.settings.handler(
-            request, Exchange(mailbox: loop.mailbox, connection: key, sequence: sequence, presence: presence))
+    }
+
+    // MARK: - Pipeline
+
+    private func enqueue(_ answer: PendingAnswer) {
+        pipeline.append(answer)
+        pendingCount += 1
+    }
+
+    /// Sets the answer at a position of the pipeline.
+    func fill(_ position: Int, _ response: HTTPResponse) { pipeline[position].response = response }
+
+    /// Drops the first `count` requests of the pipeline, which are answered, or will never be.
+    func dequeue(_ count: Int) {
+        firstSequence &+= UInt64(count)
+        pendingCount -= count
+        pipeline.removeFirst(count)
     }
 
     /// Refuses what the peer sends: the answer follows those pending, then the connection closes.
@@ -208,7 +297,7 @@ final class Connection {
         owesContinue = false
         lingers = true
         phase = .finishing
-        pipeline.append(
+        enqueue(
             PendingAnswer(form: .init(closes: true), response: loop.settings.errorResponse(error)))
     }
 }

@@ -7,17 +7,12 @@ enum LoopMessage: Sendable {
     /// Nobody is left to answer.
     case abandoned(connection: UInt64, sequence: UInt64)
     case drain
+    /// To be counted down: the loop goes round.
+    case ping(Latch)
     /// Leave as soon as the last connection has gone.
     case finish
     /// Cut everything and leave.
     case abort
-}
-
-/// Whether a connection is still there; shared by its loop and the threads that work for it.
-final class Presence: Sendable {
-    private let gone = Atomic<Bool>(false)
-    var isGone: Bool { gone.load(ordering: .relaxed) }
-    func leave() { gone.store(true, ordering: .relaxed) }
 }
 
 /// A request awaiting its answer: the reply handle, which may travel to any thread.
@@ -80,4 +75,12 @@ public struct Exchange: Sendable {
     /// A client that ends its sending side may still read and is not gone. One that closes in an orderly way
     /// looks the same until something is sent to it.
     public var isClosed: Bool { reply.presence.isGone }
+}
+
+/// The way to answer a request later, offered to the handler while it runs and of no use afterwards.
+public struct Deferral {
+    let loop: EventLoop
+
+    /// The reply handle of the request being handled; whoever takes it answers through it, or not at all.
+    public func exchange() -> Exchange { loop.deferHanded() }
 }

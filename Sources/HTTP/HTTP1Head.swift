@@ -22,6 +22,10 @@ struct HTTP1Head {
     private(set) var isHTTP10 = false
     private(set) var expectsContinue = false
     private var hosts = 0
+    /// The position of Host in `fields`.
+    private var hostField = 0
+    /// The authority of a target in absolute form: it counts instead of Host.
+    private var authority: Range<Int>?
     private var contentLength: Int?
     private var transferEncodings = 0
     private var saysClose = false
@@ -31,16 +35,22 @@ struct HTTP1Head {
     private var scanned = 0
     private var fieldsStart: Int?
 
+    /// Ready for the next request; the fields' memory is kept unless somebody still holds it.
+    mutating func reset() {
+        var next = HTTP1Head()
+        swap(&next.fields, &fields)
+        next.fields.removeAll(keepingCapacity: true)
+        self = next
+    }
+
     var framing: Framing { transferEncodings > 0 ? .chunked : .length(contentLength ?? 0) }
     var isKeepAlive: Bool { !saysClose && (!isHTTP10 || saysKeepAlive) }
 
     mutating func parse(_ bytes: Span<UInt8>, _ limits: HTTPLimits) -> Outcome {
         if scanned == 0, bytes.count > 0, !ASCII.isToken(bytes[0]) { return .failure(.malformedRequestLine) }
         while true {
-            while scanned < bytes.count, bytes[scanned] != ASCII.lineFeed { scanned += 1 }
-            if let failure = exceededLimit(end: min(scanned, bytes.count), limits) {
-                return .failure(failure)
-            }
+            scanned = bytes.lineFeed(from: scanned)
+            if let failure = exceededLimit(end: scanned, limits) { return .failure(failure) }
             guard scanned < bytes.count else { return .partial }
             let end = scanned - 1
             guard end >= lineStart, bytes[end] == ASCII.carriageReturn else {
@@ -55,6 +65,10 @@ struct HTTP1Head {
                 fieldsStart = scanned
             } else if line.isEmpty {
                 if let failure = checkWhole() { return .failure(failure) }
+                // RFC 9112 §3.2.2: what Host says is ignored.
+                if let authority, hosts == 1 {
+                    fields[hostField].value = authority
+                }
                 return .complete(scanned)
             } else if fields.count >= limits.headerCountMax {
                 failure = .headersTooLarge
@@ -93,23 +107,28 @@ struct HTTP1Head {
         guard position > targetStart, position < line.upperBound else { return .malformedRequestLine }
         if let failure = parseVersion(bytes.extracting(position + 1..<line.upperBound)) { return failure }
         // 32: longer than any registered method.
-        if method.count > 32 || bytes.extracting(method).equals("CONNECT") { return .unknownMethod }
+        if method.count > 32 || method.count == 7 && bytes.extracting(method).equals("CONNECT") {
+            return .unknownMethod
+        }
         return parseTarget(bytes, targetStart..<position)
     }
 
     private mutating func parseVersion(_ version: Span<UInt8>) -> HTTPProtocolError? {
-        if version.equals("HTTP/1.1") { return nil }
-        if version.equals("HTTP/1.0") {
+        guard version.count == 8 else { return .malformedRequestLine }
+        switch version.word(at: 0) {
+        case 0x312E_312F_5054_5448: return nil  // HTTP/1.1
+        case 0x302E_312F_5054_5448:  // HTTP/1.0
             isHTTP10 = true
             return nil
+        default:
+            let isVersion =
+                version.extracting(0..<5).equals("HTTP/") && ASCII.isDigit(version[5])
+                && version[6] == ASCII.dot && ASCII.isDigit(version[7])
+            return isVersion ? .unknownVersion : .malformedRequestLine
         }
-        let isVersion =
-            version.count == 8 && version.extracting(0..<5).equals("HTTP/") && ASCII.isDigit(version[5])
-            && version[6] == ASCII.dot && ASCII.isDigit(version[7])
-        return isVersion ? .unknownVersion : .malformedRequestLine
     }
 
-    /// origin-form, absolute-form (of which only path and query are kept) or "*" for OPTIONS.
+    /// origin-form, absolute-form or "*" for OPTIONS.
     private mutating func parseTarget(_ bytes: Span<UInt8>, _ target: Range<Int>) -> HTTPProtocolError? {
         var start = target.lowerBound
         if bytes[start] == ASCII.asterisk, target.count == 1 {
@@ -124,10 +143,12 @@ struct HTTP1Head {
                 start += 1
             }
             guard bytes.extracting(hostStart..<start).isHost else { return .malformedTarget }
+            self.authority = hostStart..<start
         }
         var end = start
         while end < target.upperBound, bytes[end] != ASCII.questionMark { end += 1 }
         path = start..<end
+        guard bytes.extracting(path).isPlainPath else { return .malformedTarget }
         if end < target.upperBound { query = end + 1..<target.upperBound }
         return nil
     }
@@ -150,14 +171,12 @@ struct HTTP1Head {
         }
         var start = position + 1
         var end = line.upperBound
-        for position in start..<end where !ASCII.isFieldValue(bytes[position]) {
-            return bytes[position] == ASCII.carriageReturn ? .malformedLineEnd : .malformedHeader
+        if let outside = bytes.extracting(start..<end).firstOutsideFieldValue {
+            return bytes[start + outside] == ASCII.carriageReturn ? .malformedLineEnd : .malformedHeader
         }
         while start < end, bytes[start] == ASCII.space || bytes[start] == ASCII.tab { start += 1 }
         while end > start, bytes[end - 1] == ASCII.space || bytes[end - 1] == ASCII.tab { end -= 1 }
-        if fields.isEmpty { fields.reserveCapacity(16) }
-        fields.append(
-            .init(nameStart: name.lowerBound, nameEnd: name.upperBound, valueStart: start, valueEnd: end))
+        fields.append(HTTPHeaders.Field(name: name, value: start..<end))
         return interpret(bytes.extracting(name), bytes.extracting(start..<end))
     }
 
@@ -166,6 +185,7 @@ struct HTTP1Head {
         switch name.count {
         case 4 where name.equalsIgnoringCase("host"):
             hosts += 1
+            hostField = fields.count - 1
             guard hosts == 1 else { return .malformedHost }
             guard value.isHost else { return .malformedHost }
         case 6 where name.equalsIgnoringCase("expect"):
@@ -235,6 +255,27 @@ extension Span<UInt8> {
         if position == count { return true }
         guard self[position] == ASCII.colon else { return false }
         for digit in position + 1..<count where !ASCII.isDigit(self[digit]) { return false }
+        return true
+    }
+
+    /// False for what some servers read in another way than others: segments that are "." or "..", "\\", and a
+    /// "%" without two hexadecimal digits (RFC 3986 §2.1, §5.2.4). Escaped dots are data.
+    var isPlainPath: Bool {
+        var position = 0
+        while position < count {
+            switch self[position] {
+            case ASCII.percent:
+                guard position + 2 < count, ASCII.hexadecimal(self[position + 1]) != nil,
+                    ASCII.hexadecimal(self[position + 2]) != nil
+                else { return false }
+            case ASCII.backslash: return false
+            case ASCII.dot where position > 0 && self[position - 1] == ASCII.slash:
+                let next = position + 1 < count && self[position + 1] == ASCII.dot ? position + 2 : position + 1
+                if next == count || self[next] == ASCII.slash { return false }
+            default: break
+            }
+            position += 1
+        }
         return true
     }
 

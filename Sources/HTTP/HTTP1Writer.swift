@@ -16,38 +16,63 @@ enum HTTP1Writer {
         _ response: HTTPResponse, _ form: Form, date: [UInt8], to output: inout [UInt8]
     ) -> Int {
         let status = 200...599 ~= response.status ? response.status : 500
-        output.append("HTTP/1.1 ")
-        appendDecimal(status, to: &output)
-        output.append(ASCII.space)
-        output.append(reasonPhrase(status))
-        output.append("\r\n")
-        output.append(contentsOf: date)
-        var leftOut = 0
-        for (name, value) in response.headers {
-            guard isAllowed(name, value) else {
-                leftOut += 1
-                continue
-            }
-            output.append(name)
-            output.append(": ")
-            output.append(value)
-            output.append("\r\n")
-        }
         // RFC 9110 §8.6: no Content-Length in 204; RFC 9110 §15.4.5: a 304 has no content.
         let hasContent = status != 204 && status != 304
-        if hasContent {
-            output.append("Content-Length: ")
-            appendDecimal(response.body.count, to: &output)
-            output.append("\r\n")
+        // 256: the status line, Content-Length and Connection take less.
+        var byteCount = 256 + date.count + (response.fields?.lines.count ?? 0)
+        if hasContent, !form.isHEAD { byteCount += response.body.count }
+        if let requestID = response.requestID { byteCount += requestID.utf8.count + 32 }
+        var leftOut = 0
+        for (name, value) in response.headers { byteCount += name.utf8.count + value.utf8.count + 4 }
+        output.append(atMost: byteCount) { cursor in
+            putStatusLine(status, to: &cursor)
+            cursor.put(date)
+            if let lines = response.fields?.lines { cursor.put(lines) }
+            if let requestID = response.requestID {
+                let id = requestID.utf8.span
+                if id.firstOutsideFieldValue == nil {
+                    cursor.put(constant: "X-Request-Id: ")
+                    cursor.put(copying: id)
+                    cursor.put(constant: "\r\n")
+                } else {
+                    leftOut += 1
+                }
+            }
+            for (name, value) in response.headers {
+                if isAllowed(name, value) { putField(name, value, to: &cursor) } else { leftOut += 1 }
+            }
+            if hasContent {
+                cursor.put(constant: "Content-Length: ")
+                cursor.put(decimal: response.body.count)
+                cursor.put(constant: "\r\n")
+            }
+            if form.closes {
+                cursor.put(constant: "Connection: close\r\n")
+            } else if form.isHTTP10 {
+                cursor.put(constant: "Connection: keep-alive\r\n")
+            }
+            cursor.put(constant: "\r\n")
+            if hasContent, !form.isHEAD { cursor.put(response.body) }
         }
-        if form.closes {
-            output.append("Connection: close\r\n")
-        } else if form.isHTTP10 {
-            output.append("Connection: keep-alive\r\n")
-        }
-        output.append("\r\n")
-        if hasContent, !form.isHEAD { output.append(contentsOf: response.body) }
         return leftOut
+    }
+
+    static let requestIDName = "X-Request-Id"
+
+    private static func putField(_ name: String, _ value: String, to cursor: inout ByteCursor) {
+        cursor.put(name)
+        cursor.put(constant: ": ")
+        cursor.put(value)
+        cursor.put(constant: "\r\n")
+    }
+
+    private static func putStatusLine(_ status: Int, to cursor: inout ByteCursor) {
+        if status == 200 { return cursor.put(constant: "HTTP/1.1 200 OK\r\n") }
+        cursor.put(constant: "HTTP/1.1 ")
+        cursor.put(decimal: status)
+        cursor.put(constant: " ")
+        cursor.put(reasonPhrase(status))
+        cursor.put(constant: "\r\n")
     }
 
     /// The field `Date: Sat, 21 Nov 2026 08:05:14 GMT CR LF` (RFC 9110 §5.6.7).
@@ -90,20 +115,11 @@ enum HTTP1Writer {
         output.append(0x30 + UInt8(number % 10))
     }
 
-    private static func appendDecimal(_ number: Int, to output: inout [UInt8]) {
-        var divisor = 1
-        while number / divisor >= 10 { divisor *= 10 }
-        while divisor > 0 {
-            output.append(0x30 + UInt8(number / divisor % 10))
-            divisor /= 10
-        }
-    }
-
-    private static func isAllowed(_ name: String, _ value: String) -> Bool {
+    /// Whether the field may be sent: it is well-formed, and not one of the server's own.
+    static func isAllowed(_ name: String, _ value: String) -> Bool {
         let name = name.utf8.span
-        guard name.count > 0 else { return false }
+        guard name.count > 0, isFieldValue(value) else { return false }
         for position in name.indices where !ASCII.isToken(name[position]) { return false }
-        for byte in value.utf8 where !ASCII.isFieldValue(byte) { return false }
         return switch name.count {
         case 4: !name.equalsIgnoringCase("date")
         case 10: !name.equalsIgnoringCase("connection")
@@ -112,6 +128,8 @@ enum HTTP1Writer {
         default: true
         }
     }
+
+    private static func isFieldValue(_ value: String) -> Bool { value.utf8.span.firstOutsideFieldValue == nil }
 
     /// The phrase of RFC 9110 §15 and RFC 6585; by class for others.
     static func reasonPhrase(_ status: Int) -> String {

@@ -4,12 +4,16 @@ public enum HTTPError: Error, Equatable, Sendable {
     case system(call: String, errno: Int32)
     /// `host` is not a numeric IPv4 or IPv6 address, nor `localhost`.
     case invalidHost(String)
-    /// Another process already listens on the address.
-    case addressInUse(host: String, port: UInt16)
+    /// Another process already listens on the address, or a file that is no socket has its name.
+    case addressInUse(HTTPListener.Address)
+    /// A Unix socket's path is empty or too long, or an inherited descriptor is no listening stream socket.
+    case invalidListener(HTTPListener.Address)
     /// A limit is outside its range; names the limit.
     case invalidLimit(String)
     /// A server starts once.
     case alreadyStarted
+    /// A certificate, a key or a list of authorities cannot be used; `file` is empty where none is named.
+    case tls(file: String, reason: String)
 }
 
 /// Why the HTTP layer itself answers a request with an error; each but `abandoned` closes the connection.
@@ -24,6 +28,8 @@ public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {
     case malformedLineEnd
     /// A header field is not `token ":" value`, is folded, or holds control characters.
     case malformedHeader
+    /// Plain HTTP where TLS is spoken.
+    case plainOnTLS
     /// Host is missing, repeated, or not a host.
     case malformedHost
     /// Content-Length is repeated, not a plain number, or too large to be one.
@@ -59,7 +65,8 @@ public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {
     public var status: Int {
         switch self {
         case .malformedRequestLine, .malformedTarget, .malformedLineEnd, .malformedHeader, .malformedHost,
-            .malformedContentLength, .conflictingFraming, .malformedTransferEncoding, .malformedChunk:
+            .malformedContentLength, .conflictingFraming, .malformedTransferEncoding, .malformedChunk,
+            .plainOnTLS:
             400
         case .requestTimeout: 408
         case .bodyTooLarge: 413
@@ -80,6 +87,7 @@ public enum HTTPProtocolError: Error, Equatable, Sendable, CaseIterable {
         case .malformedTarget: "The request target is malformed."
         case .malformedLineEnd: "Lines must end with CR LF."
         case .malformedHeader: "A header field is malformed."
+        case .plainOnTLS: "This port speaks TLS: use https."
         case .malformedHost: "Exactly one valid Host header field is required."
         case .malformedContentLength: "Content-Length must be given once, as a plain number."
         case .conflictingFraming: "Content-Length and Transfer-Encoding must not appear together."

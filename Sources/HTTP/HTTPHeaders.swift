@@ -2,12 +2,23 @@
 ///
 /// All fields share the bytes of the received head: two allocations however many there are.
 public struct HTTPHeaders: Sendable {
-    /// Where one field lies in the head.
+    /// Where one field lies in the head, which has less than 4 GiB.
     struct Field: Sendable, Equatable {
-        var nameStart: Int
-        var nameEnd: Int
-        var valueStart: Int
-        var valueEnd: Int
+        private let nameStart, nameEnd: UInt32
+        private var valueStart, valueEnd: UInt32
+
+        init(name: Range<Int>, value: Range<Int>) {
+            nameStart = UInt32(truncatingIfNeeded: name.lowerBound)
+            nameEnd = UInt32(truncatingIfNeeded: name.upperBound)
+            valueStart = UInt32(truncatingIfNeeded: value.lowerBound)
+            valueEnd = UInt32(truncatingIfNeeded: value.upperBound)
+        }
+
+        var name: Range<Int> { Int(nameStart)..<Int(nameEnd) }
+        var value: Range<Int> {
+            get { Int(valueStart)..<Int(valueEnd) }
+            set { self = Field(name: name, value: newValue) }
+        }
     }
 
     private let head: [UInt8]
@@ -27,7 +38,7 @@ public struct HTTPHeaders: Sendable {
             head.append(contentsOf: name.utf8)
             let middle = head.count
             head.append(contentsOf: value.utf8)
-            places.append(Field(nameStart: start, nameEnd: middle, valueStart: middle, valueEnd: head.count))
+            places.append(Field(name: start..<middle, value: middle..<head.count))
         }
         self.init(head: head, fields: places)
     }
@@ -37,7 +48,7 @@ public struct HTTPHeaders: Sendable {
 
     /// The value of the first field called `name`, without surrounding white space; nil when there is none.
     public func first(_ name: String) -> String? {
-        for field in fields where matches(field, name) { return string(field.valueStart, field.valueEnd) }
+        for field in fields where matches(field, name) { return text(field.value) }
         return nil
     }
 
@@ -48,18 +59,22 @@ public struct HTTPHeaders: Sendable {
         return count
     }
 
+    /// The values of all fields called `name`, in their order.
+    public func values(of name: String) -> [String] {
+        fields.filter { matches($0, name) }.map { text($0.value) }
+    }
+
     /// All fields as received: names with their case, values without surrounding white space.
     ///
     /// Bytes that are not UTF-8 are replaced by U+FFFD.
     public var all: [(name: String, value: String)] {
-        fields.map { (string($0.nameStart, $0.nameEnd), string($0.valueStart, $0.valueEnd)) }
+        fields.map { (text($0.name), text($0.value)) }
     }
 
-    private func string(_ start: Int, _ end: Int) -> String {
-        String(decoding: head[start..<end], as: UTF8.self)
-    }
+    private func text(_ range: Range<Int>) -> String { head.span.extracting(range).text }
 
     private func matches(_ field: Field, _ name: String) -> Bool {
-        head.span.extracting(field.nameStart..<field.nameEnd).equalsIgnoringCase(name)
+        let range = field.name
+        return range.count == name.utf8.count && head.span.extracting(range).equalsIgnoringCase(name)
     }
 }

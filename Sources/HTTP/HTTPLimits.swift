@@ -13,6 +13,13 @@ public struct HTTPLimits: Sendable, Equatable {
     /// Bytes of chunk extensions in one body; more is 400.
     public var chunkExtensionBytesMax = 4 * 1_024
 
+    /// From the connection to the end of its TLS handshake; then it is cut.
+    public var handshakeTimeout = Duration.seconds(10)
+    /// TLS handshakes of all loops that are under way; a connection that would begin one more is cut.
+    public var handshakesMax = 1_000
+    /// Bytes of a client until its handshake is done; then it is cut.
+    public var handshakeBytesMax = 65_536
+
     /// From the connection, or the first byte of a later request, to the end of the head; then 408.
     public var headTimeout = Duration.seconds(10)
     /// From the end of the head to the end of the body; then 408.
@@ -32,12 +39,32 @@ public struct HTTPLimits: Sendable, Equatable {
 
     /// Requests on one connection; the last answer says `Connection: close`.
     public var requestsPerConnectionMax = 10_000
-    /// Connections of all loops together; more are answered 503 and closed.
+    /// Connections of all loops together. One more takes the place of the one that its loop has had idle
+    /// longest; where none is idle it is answered 503 and closed.
     public var connectionsMax = 10_000
+    /// Connections of one IPv4 address or IPv6 network of 64 bits; more are answered 503 and closed. Those of
+    /// Unix sockets and of listed proxies do not count. 0 for no limit.
+    public var connectionsPerAddressMax = 0
+    /// A connection that has had no request for this time may be closed to make place for another.
+    public var spareIdleTime = Duration.seconds(1)
     /// Requests of one connection that wait for their answers; then its socket is not read.
     public var pipelinedRequestsMax = 64
     /// Bytes of answers a peer has not taken; above this its socket is not read.
     public var unsentBytesMax = 256 * 1_024
+    /// HTTP/2: streams of one connection that are open, or cancelled and still worked on; more are refused.
+    public var http2StreamsMax = 100
+    /// HTTP/2: bytes that a peer may send on one stream before it is let send more.
+    public var http2StreamWindowBytes = 64 * 1_024
+    /// HTTP/2: the same for all streams of a connection together.
+    public var http2ConnectionWindowBytes = 1_024 * 1_024
+    /// HTTP/2: bytes of incomplete bodies on one connection; above this only the oldest body goes on.
+    public var http2BodyBytesMax = 8 * 1_024 * 1_024
+    /// HTTP/2: frames on one connection that brought neither content nor the end of a request, less 10 for
+    /// each answer and 1 for each 256 bytes of content sent; then GOAWAY and the end.
+    public var http2IdleFramesMax = 1_000
+    /// HTTP/2: streams on one connection that were reset, by the peer or for its faults, less 1 for each
+    /// answer; then GOAWAY and the end.
+    public var http2ResetsMax = 200
     /// Connections that wait in the kernel for each loop.
     public var backlog = 1_024
 
@@ -60,9 +87,17 @@ public struct HTTPLimits: Sendable, Equatable {
             ("bodyBytesPerSecondMin", bodyBytesPerSecondMin, 1...1_073_741_824),
             ("requestsPerConnectionMax", requestsPerConnectionMax, 1...1_000_000_000),
             ("connectionsMax", connectionsMax, 1...1_000_000),
+            ("connectionsPerAddressMax", connectionsPerAddressMax, 0...1_000_000),
             ("pipelinedRequestsMax", pipelinedRequestsMax, 1...10_000),
             ("unsentBytesMax", unsentBytesMax, 1...1_073_741_824),
-            ("backlog", backlog, 1...65_535),
+            ("http2StreamsMax", http2StreamsMax, 1...10_000),
+            ("http2StreamWindowBytes", http2StreamWindowBytes, 65_535...1_073_741_824),
+            ("http2ConnectionWindowBytes", http2ConnectionWindowBytes, 65_535...1_073_741_824),
+            ("http2BodyBytesMax", http2BodyBytesMax, 0...1_073_741_824),
+            ("http2IdleFramesMax", http2IdleFramesMax, 20...1_000_000_000),
+            ("http2ResetsMax", http2ResetsMax, 1...1_000_000_000),
+            ("backlog", backlog, 1...65_535), ("handshakesMax", handshakesMax, 1...1_000_000),
+            ("handshakeBytesMax", handshakeBytesMax, 1_024...1_048_576),
         ]
         for limit in bodyBytesMaxByPath.values where !(0...1_073_741_824).contains(limit) {
             throw .invalidLimit("bodyBytesMaxByPath")
@@ -72,7 +107,8 @@ public struct HTTPLimits: Sendable, Equatable {
             ("headTimeout", headTimeout, .milliseconds(1)), ("bodyTimeout", bodyTimeout, .milliseconds(1)),
             ("bodyRateGrace", bodyRateGrace, .zero), ("writeTimeout", writeTimeout, .milliseconds(1)),
             ("idleTimeout", idleTimeout, .milliseconds(1)), ("drainIdleGrace", drainIdleGrace, .zero),
-            ("lingerTimeout", lingerTimeout, .zero),
+            ("lingerTimeout", lingerTimeout, .zero), ("spareIdleTime", spareIdleTime, .zero),
+            ("handshakeTimeout", handshakeTimeout, .milliseconds(1)),
         ]
         for (name, value, least) in durations where value < least || value > .seconds(86_400) {
             throw .invalidLimit(name)

@@ -1,3 +1,19 @@
+/// The versions of HTTP that the server speaks.
+public enum HTTPVersion: Sendable, Equatable, CaseIterable {
+    case http10
+    case http11
+    case http2
+
+    /// Its name in logs and traces: "HTTP/1.1".
+    public var name: String {
+        switch self {
+        case .http10: "HTTP/1.0"
+        case .http11: "HTTP/1.1"
+        case .http2: "HTTP/2"
+        }
+    }
+}
+
 /// One complete request, as received.
 public struct HTTPRequest: Sendable {
     /// The method, upper or lower case as sent.
@@ -10,23 +26,27 @@ public struct HTTPRequest: Sendable {
     public var headers: HTTPHeaders
     /// The body after transfer decoding; empty when there is none.
     public var body: [UInt8]
-    /// The numeric address of the peer.
+    /// The numeric address of the peer, or `unix`; where that is a listed proxy, of whom it speaks for.
     public var peer: String
-    /// True when the peer is on this machine: 127.0.0.0/8 or ::1.
+    /// True when the peer is on this machine: a Unix socket, 127.0.0.0/8 or ::1; never for a listed proxy.
     public var isLoopback: Bool
     /// When the head was complete: `MonotonicClock` nanoseconds.
     public var receivedAt: UInt64
     /// True when the connection stays open after the answer as far as the client is concerned.
     public var isKeepAlive: Bool
-    /// True for HTTP/1.0.
-    public var isHTTP10: Bool
+    /// The version it came in. In HTTP/2 names of header fields are lower-case, and `:authority` is Host.
+    public var version: HTTPVersion
+    /// True when it came over TLS.
+    public var isSecure = false
+    /// The certificate that the client has shown, verified; nil without one.
+    public var clientCertificate: ClientCertificate?
 
     /// A request that no peer has sent: for tests and calls within the process.
     public init(
         method: String, path: String, query: String? = nil, headers: HTTPHeaders = HTTPHeaders([]),
         body: [UInt8] = [],
         peer: String = "127.0.0.1", isLoopback: Bool = true, receivedAt: UInt64 = 0, isKeepAlive: Bool = true,
-        isHTTP10: Bool = false
+        version: HTTPVersion = .http11
     ) {
         self.method = method
         self.path = path
@@ -37,7 +57,7 @@ public struct HTTPRequest: Sendable {
         self.isLoopback = isLoopback
         self.receivedAt = receivedAt
         self.isKeepAlive = isKeepAlive
-        self.isHTTP10 = isHTTP10
+        self.version = version
     }
 
     /// The body's media type without its parameters, in lower case; empty when the request does not say.

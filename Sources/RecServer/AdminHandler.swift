@@ -187,6 +187,7 @@ struct AdminHandler: Sendable {
     /// A body must say that it is JSON; an empty one need not.
     private func requireJSON(_ request: HTTPRequest) throws(Problem) {
         if request.body.isEmpty { return }
+        try RequestCoding.check(request, allowsGzip: false)
         guard request.mediaType == "application/json" else {
             throw Problem(.unsupportedMediaType, "send Content-Type: application/json")
         }

@@ -1,6 +1,4 @@
-import Artifacts
 import HTTP
-import JSON
 import Threading
 import UserState
 
@@ -11,46 +9,75 @@ struct LoopHandler: Sendable {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
-    let openAPI: [UInt8]
-    let version: String
+    let openAPI: CodedContent
+    let version: VersionAnswer
     /// Wall clock at the start, nanoseconds since 1970.
     let startedAt: Int64
+    let certificates: Certificates?
     /// The listener's counters, once there is one.
     let counters: @Sendable () -> HTTPCounters?
 
-    func handle(_ request: HTTPRequest, _ exchange: Exchange) {
-        let requestID = service.identifiers.requestID(request.headers.first("X-Request-Id"))
-        let route = Router.route(path: request.path)
-        let response: HTTPResponse
+    /// The answer, or nil when a compute thread will give it.
+    func handle(_ request: HTTPRequest, _ deferral: Deferral) -> HTTPResponse? {
+        var context = service.context(of: request)
+        var route: Metrics.Route?
+        let made: HTTPResponse
         do throws(Problem) {
-            let match = try Router.match(method: request.method, path: request.path)
-            try service.access.admit(request, to: match)
-            switch match {
-            case .recommend, .similar, .events, .user, .removeEvent:
-                try requireState(match)
-                try admit(
-                    Job(
-                        request: request, match: match, requestID: requestID,
-                        trace: TraceContext(request.headers.first("traceparent")), exchange: exchange,
-                        queuedAt: MonotonicClock.nanoseconds))
-                return
-            case .livez: response = text("ok\n", requestID)
-            case .readyz, .healthz: response = try readiness(request, requestID)
-            case .version: response = service.response(json: versionBody(), requestID: requestID)
-            case .metrics: response = metrics(request, requestID)
-            case .openapi:
-                response = HTTPResponse(
-                    status: 200,
-                    headers: [
-                        ("Content-Type", "application/yaml"), ("X-Request-Id", requestID),
-                        ("Cache-Control", "no-cache"),
-                    ],
-                    body: openAPI)
-            }
+            guard let answer = try answer(request, &context, &route, deferral) else { return nil }
+            made = answer
         } catch {
-            response = service.response(for: error, requestID: requestID)
+            made = service.response(for: error, requestID: context.requestID)
         }
-        service.finish(request, route: route, response, exchange)
+        let response = service.edge.completed(made, for: request, compresses: false)
+        service.record(request, context, route: route ?? Router.route(path: request.path), response)
+        return response
+    }
+
+    private func answer(
+        _ request: HTTPRequest, _ context: inout RequestContext, _ route: inout Metrics.Route?,
+        _ deferral: Deferral
+    ) throws(Problem) -> HTTPResponse? {
+        let requestID = context.requestID
+        guard request.method != "OPTIONS" else { return try options(request, requestID) }
+        let match = try Router.match(method: request.method, path: request.path)
+        route = match.route
+        context.key = try service.access.admit(request, to: match)
+        switch match {
+        case .recommend, .similar, .events, .user, .removeEvent:
+            try requireState(match)
+            if match.takesBody { try RequestCoding.check(request, allowsGzip: true) }
+            try admit(
+                Job(
+                    request: request, match: match, context: context, exchange: deferral.exchange(),
+                    queuedAt: MonotonicClock.nanoseconds))
+            return nil
+        case .livez: return text("ok\n", requestID)
+        case .readyz, .healthz: return try readiness(request, requestID)
+        case .version:
+            return HTTPResponse(
+                status: 200, fields: Self.json, requestID: requestID, body: version.body(service))
+        case .metrics: return metrics(request, requestID)
+        case .openapi: return openAPI(request, requestID)
+        }
+    }
+
+    /// What may be asked here, for anybody, and of pages of other origins that are let.
+    private func options(_ request: HTTPRequest, _ requestID: String) throws(Problem) -> HTTPResponse {
+        let methods = try Router.methods(path: request.path)
+        var response = service.emptyResponse(requestID: requestID)
+        response.headers.append(("Allow", methods.joined(separator: ", ")))
+        response.headers += service.edge.origins?.preflight(for: request, methods: methods) ?? []
+        return response
+    }
+
+    private func openAPI(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
+        let headers = [
+            ("Content-Type", "application/yaml"), ("X-Request-Id", requestID), ("Cache-Control", "no-cache"),
+        ]
+        guard service.edge.compression != nil else {
+            return HTTPResponse(status: 200, headers: headers, body: openAPI.plain)
+        }
+        return openAPI.response(for: request, headers: headers)
     }
 
     /// - Throws: `.notImplemented` for what needs user state where none is kept.
@@ -63,20 +90,18 @@ struct LoopHandler: Sendable {
         guard service.registry.isReady else {
             throw Problem(.notReady, "no bundle is loaded yet", retryAfter: 1)
         }
-        guard pool.offer(job) else {
-            service.metrics.shed.add()
-            throw Problem(.overloaded, "the queue is full", retryAfter: 1)
-        }
+        try pool.admit(job)
     }
 
+    private static let plain = HTTPFields([
+        ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"),
+    ])
+    private static let json = HTTPFields([
+        ("Content-Type", "application/json"), ("Cache-Control", "no-store"),
+    ])
+
     private func text(_ text: String, _ requestID: String) -> HTTPResponse {
-        HTTPResponse(
-            status: 200,
-            headers: [
-                ("Content-Type", "text/plain; charset=utf-8"), ("X-Request-Id", requestID),
-                ("Cache-Control", "no-store"),
-            ],
-            body: Array(text.utf8))
+        HTTPResponse(status: 200, fields: Self.plain, requestID: requestID, body: Array(text.utf8))
     }
 
     /// 200 when a bundle serves and the process is not on its way out; `?verbose` lists the checks.
@@ -101,54 +126,12 @@ struct LoopHandler: Sendable {
         return text(isVerbose ? lines.joined(separator: "\n") + "\nready\n" : "ok\n", requestID)
     }
 
-    private func versionBody() -> [UInt8] {
-        var writer = JSONWriter()
-        writer.beginObject()
-        writer.key("server")
-        writer.value("recserver")
-        writer.key("version")
-        writer.value(version)
-        writer.key("kernels")
-        writer.value(service.settings.kernelLevel)
-        if let assignment = service.registry.assignment(.default) {
-            writer.key("bundle")
-            write(assignment.bundle.snapshot, to: &writer)
-        }
-        writer.key("labels")
-        writer.beginObject()
-        for label in BundleLabel.allCases {
-            guard let assignment = service.registry.assignment(label) else { continue }
-            writer.key(label.rawValue)
-            writer.value(assignment.bundle.modelVersion)
-        }
-        writer.endObject()
-        writer.endObject()
-        return writer.bytes
-    }
-
-    private func write(_ snapshot: Snapshot, to writer: inout JSONWriter) {
-        writer.beginObject()
-        writer.key("model_version")
-        writer.value(snapshot.manifest.modelVersion)
-        writer.key("space_version")
-        writer.value(snapshot.manifest.spaceVersion)
-        writer.key("sha256")
-        writer.value(snapshot.digest)
-        writer.key("items")
-        writer.value(snapshot.manifest.items.count)
-        writer.key("index")
-        writer.value(snapshot.indexName)
-        writer.key("info")
-        writer.value(snapshot.manifest.info)
-        writer.endObject()
-    }
-
     private func metrics(_ request: HTTPRequest, _ requestID: String) -> HTTPResponse {
         let isOpenMetrics = request.headers.first("Accept")?.contains("application/openmetrics-text") ?? false
         var writer = MetricsWriter(isOpenMetrics: isOpenMetrics)
         MetricsReport(
-            service: service, pool: pool, loads: loads, counters: counters(), version: version,
-            startedAt: startedAt
+            service: service, pool: pool, loads: loads, certificates: certificates, counters: counters(),
+            version: version.server, startedAt: startedAt
         ).write(to: &writer)
         return HTTPResponse(
             status: 200,

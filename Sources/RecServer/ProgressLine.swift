@@ -2,6 +2,9 @@ import Threading
 
 /// Shows long work: one line that is redrawn on a terminal, a log line every few seconds elsewhere.
 final class ProgressLine {
+    /// What long work this process does, and how far it is.
+    static let latest = Lock("")
+
     private let report: (String) -> Void
     private let isTerminal = StandardStream.error.isTerminal
     private var lastShown: UInt64 = 0
@@ -22,6 +25,7 @@ final class ProgressLine {
         lastShown = now
         lastTitle = title
         let percent = total > 0 ? 100 * done / total : 100
+        Self.latest.withLock { $0 = "\(title) \(percent)%" }
         if isTerminal {
             let filled = percent * 30 / 100
             let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)

@@ -63,16 +63,17 @@ final class RecommendPipeline {
     /// - Parameters:
     ///   - stored: what is kept of its user, nil when nothing is.
     ///   - viewer: what its user was shown lately, nil when that is not to count.
+    ///   - relief: the fullest answer that others who wait leave time for, where a lesser one is allowed.
     func recommend(
         _ request: RecommendRequest, stored: StoredUser? = nil, viewer: Viewer? = nil, receivedAt: UInt64,
-        clock: inout StageClock
+        relief: StagePlan = .full, clock: inout StageClock
     ) throws(Problem) -> Recommendation {
         let resolved = try ResolvedRequest(
             request, snapshot, stored: stored, now: Double(WallClock.nanoseconds) / 1e9)
         let budget = Budget(
             receivedAt: receivedAt,
             milliseconds: request.deadlineMilliseconds ?? settings.deadlineMilliseconds,
-            mayDegrade: request.mayDegrade)
+            mayDegrade: request.mayDegrade, relief: relief, waited: clock.duration(of: .queue))
         popularity = popularity(for: resolved)
         clock.end(.decode)
         // What is shared with other requests is held no longer than this one takes.
@@ -102,7 +103,7 @@ final class RecommendPipeline {
         ranker.begin(resolved.query)
         if resolved.isAnonymous { return try popular(resolved, &clock) }
         let events = lookUp(resolved, budget, &clock)
-        var plan = plan(resolved, events, budget)
+        var plan = try plan(resolved, events, budget)
         if plan > .full { ranker.release() }
         if plan == .popular {
             var slate = try popular(resolved, &clock)
@@ -147,13 +148,31 @@ final class RecommendPipeline {
         return (counts.events, counts.toCompute)
     }
 
-    private func plan(_ resolved: ResolvedRequest, _ events: EventCounts, _ budget: Budget) -> StagePlan {
-        guard budget.mayDegrade else { return .full }
+    private func plan(
+        _ resolved: ResolvedRequest, _ events: EventCounts, _ budget: Budget
+    ) throws(Problem) -> StagePlan {
         let count =
             resolved.candidates?.count ?? min(snapshot.manifest.retrieval.candidates, settings.candidatesMax)
-        return costs.plan(
-            events: events.toEncode, sequenced: events.all > 0 ? count : 0, ranked: hasRanker ? count : 0,
-            remaining: budget.remaining())
+        let (sequenced, ranked) = (events.all > 0 ? count : 0, hasRanker ? count : 0)
+        guard budget.mayDegrade else {
+            try refuseHopeless(
+                costs.estimate(events: events.toEncode, sequenced: sequenced, ranked: ranked), budget)
+            return .full
+        }
+        let plan = costs.plan(
+            events: events.toEncode, sequenced: sequenced, ranked: ranked, remaining: budget.remaining())
+        guard plan < budget.relief else { return plan }
+        metrics.admission.relieved.add()
+        return budget.relief
+    }
+
+    /// Refuses what allows no lesser answer where waiting took the time for the full one: to compute what comes
+    /// too late would only make the next ones late.
+    private func refuseHopeless(_ estimate: UInt64, _ budget: Budget) throws(Problem) {
+        guard budget.isSpentByWaiting(for: estimate) else { return }
+        metrics.shed.add()
+        metrics.admission.refused(.answers, .wait).add()
+        throw Problem(.overloaded, "the time left is not enough for the full answer", retryAfter: 1)
     }
 
     /// Names in the answer what `plan` left out of what this request could have had.

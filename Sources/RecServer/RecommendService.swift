@@ -9,7 +9,7 @@ final class RecommendService: Sendable {
     let settings: PipelineSettings
     let metrics = Metrics()
     let logger: Logger
-    let identifiers = IdentifierSource()
+    let identifiers: IdentifierSource
     let registry: BundleRegistry
     let reaper: BundleReaper
     /// What users did; nil when nothing is kept.
@@ -20,8 +20,14 @@ final class RecommendService: Sendable {
     let shown: ShownItems
     /// Who may ask.
     let access: Access
+    /// What is done to every answer.
+    let edge: Edge
     /// The log of slates shown; nil when none is kept.
     let feedback: FeedbackLog?
+    /// The log of requests; nil when none is kept.
+    let accessLog: AccessLog?
+    /// Where spans go; nil when nowhere.
+    let spans: SpanExporter?
     /// For failures to read it, which come in thousands.
     let userReadLog = LogPace()
     /// Users erased so far.
@@ -34,15 +40,20 @@ final class RecommendService: Sendable {
         settings: PipelineSettings, keepsPrevious: Bool = true, historyBytes: Int = 0,
         users: UserStates? = nil, slates: Slates = Slates(byteLimit: 1 << 26, ttlSeconds: 1800),
         shown: ShownItems = ShownItems(),
-        access: Access = Access(), feedback: FeedbackLog? = nil,
-        logger: Logger
+        access: Access = Access(), edge: Edge = Edge(), feedback: FeedbackLog? = nil,
+        accessLog: AccessLog? = nil,
+        spans: SpanExporter? = nil, identifiers: IdentifierSource = IdentifierSource(), logger: Logger
     ) throws(ThreadingError) {
         self.settings = settings
         self.users = users
         self.slates = slates
         self.shown = shown
         self.access = access
+        self.edge = edge
         self.feedback = feedback
+        self.accessLog = accessLog
+        self.spans = spans
+        self.identifiers = identifiers
         self.logger = logger
         popularity = users == nil ? nil : EventPopularity(settings)
         reaper = try BundleReaper(slates: slates, logger: logger)
@@ -81,6 +92,7 @@ final class RecommendService: Sendable {
         ]
         if let seconds = problem.retryAfter { headers.append(("Retry-After", String(seconds))) }
         if problem.kind == .unauthorized { headers.append(("WWW-Authenticate", "Bearer")) }
+        if problem.kind == .unsupportedCoding { headers.append(("Accept-Encoding", "gzip")) }
         if let allow = problem.allow { headers.append(("Allow", allow)) }
         if let serverTiming { headers.append(("Server-Timing", serverTiming)) }
         return HTTPResponse(
@@ -102,16 +114,70 @@ final class RecommendService: Sendable {
             case 505: .unsupportedVersion
             default: .badRequest
             }
+        let requestID = identifiers.next()
+        accessLog?.recordRefusal(
+            status: kind.status, requestID: requestID, time: WallClock.nanoseconds)
         return response(
             for: Problem(kind, error.detail, retryAfter: error.status == 503 ? 1 : nil),
-            requestID: identifiers.next())
+            requestID: requestID)
+    }
+
+    // MARK: Requests
+
+    /// Who a request is that begins now.
+    func context(of request: HTTPRequest) -> RequestContext {
+        let parent = TraceContext(request.headers)
+        return RequestContext(
+            requestID: identifiers.requestID(request.headers.first("X-Request-Id")), parent: parent,
+            span: spans?.span(in: parent))
     }
 
     /// Sends an answer and records it.
-    func finish(_ request: HTTPRequest, route: Metrics.Route, _ response: HTTPResponse, _ exchange: Exchange)
-    {
+    /// - Parameters:
+    ///   - clock: the stages it ran through; nil where it was answered on the loop.
+    ///   - compresses: false on threads that must not work that long.
+    func finish(
+        _ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, _ response: HTTPResponse,
+        _ exchange: Exchange, _ clock: StageClock? = nil, compresses: Bool = true
+    ) {
+        let response = edge.completed(response, for: request, compresses: compresses)
         exchange.respond(response)
+        record(request, context, route: route, response, clock)
+    }
+
+    /// Records an answer that is given.
+    func record(
+        _ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, _ response: HTTPResponse,
+        _ clock: StageClock? = nil
+    ) {
+        let end = MonotonicClock.nanoseconds
         metrics.record(
-            route, status: response.status, nanoseconds: MonotonicClock.nanoseconds &- request.receivedAt)
+            route, status: response.status, nanoseconds: end &- request.receivedAt,
+            traceID: context.recordedTraceID)
+        write(
+            request, context, route: route, status: response.status, responseBytes: response.body.count,
+            clock, end: end)
+    }
+
+    /// Records a request whose client had gone before it was computed.
+    func abandon(_ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, _ clock: StageClock)
+    {
+        metrics.abandoned.add()
+        write(
+            request, context, route: route, status: RequestRecord.abandonedStatus, responseBytes: 0, clock,
+            end: MonotonicClock.nanoseconds)
+    }
+
+    /// Writes a request down, where that is asked for.
+    private func write(
+        _ request: HTTPRequest, _ context: RequestContext, route: Metrics.Route, status: Int,
+        responseBytes: Int, _ clock: StageClock?, end: UInt64
+    ) {
+        guard accessLog != nil || context.span != nil else { return }
+        let record = RequestRecord(
+            request: request, context: context, route: route, status: status, responseBytes: responseBytes,
+            clock: clock, end: end, endTime: WallClock.nanoseconds)
+        accessLog?.record(record)
+        spans?.record(record)
     }
 }

@@ -44,24 +44,42 @@ enum Router {
     /// - Throws: `.notFound`, `.methodNotAllowed` with the methods there are, `.badRequest` for a malformed
     ///   escape.
     static func match(method: String, path: String) throws(Problem) -> Match {
+        if method == "GET" || method == "HEAD", let match = fixed(path) { return match }
         let endpoints = try endpoints(path)
         guard !endpoints.isEmpty else { throw Problem(.notFound) }
         guard let match = endpoints.first(where: { $0.method == method })?.match else {
-            throw Problem(.methodNotAllowed, allow: endpoints.map(\.method).joined(separator: ", "))
+            throw Problem(.methodNotAllowed, allow: try methods(path: path).joined(separator: ", "))
         }
         return match
     }
 
+    /// What may be asked of a path, or with `*` of any.
+    /// - Throws: `.notFound`, `.badRequest` for a malformed escape.
+    static func methods(path: String) throws(Problem) -> [String] {
+        if path == "*" { return ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] }
+        let endpoints = try endpoints(path)
+        guard !endpoints.isEmpty else { throw Problem(.notFound) }
+        return endpoints.map(\.method) + ["OPTIONS"]
+    }
+
+    /// What is read at a path without variables.
+    private static func fixed(_ path: String) -> Match? {
+        switch path {
+        case "/livez": .livez
+        case "/readyz": .readyz
+        case "/healthz": .healthz
+        case "/version": .version
+        case "/metrics": .metrics
+        case "/openapi.yaml": .openapi
+        default: nil
+        }
+    }
+
     private static func endpoints(_ path: String) throws(Problem) -> [(method: String, match: Match)] {
+        if let match = fixed(path) { return reading(match) }
         switch path {
         case "/recommend": return [("POST", .recommend)]
         case "/events": return [("POST", .events)]
-        case "/livez": return reading(.livez)
-        case "/readyz": return reading(.readyz)
-        case "/healthz": return reading(.healthz)
-        case "/version": return reading(.version)
-        case "/metrics": return reading(.metrics)
-        case "/openapi.yaml": return reading(.openapi)
         default: break
         }
         if path.hasPrefix(similarPrefix) {

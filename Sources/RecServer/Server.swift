@@ -6,12 +6,16 @@ import Threading
 import UserState
 
 /// The daemon: composition root and life cycle, listen → load → ready → drain → stop.
-final class Server {
-    private let configuration: Configuration
-    private let logger: Logger
-    private let service: RecommendService
+final class Server: Sendable {
+    let configuration: Configuration
+    let logger: Logger
+    let service: RecommendService
+    let certificates: Certificates?
+    let notifier = ServiceNotifier()
+    /// What another process has left to this one, if any has.
+    private let takeover: Takeover?
     private let startedAt = WallClock.nanoseconds
-    private let counters = CountersSource()
+    let counters = CountersSource()
 
     /// This program's version.
     static let version = "0.1.0"
@@ -22,12 +26,17 @@ final class Server {
     init(configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        // Before the program's file can be another one.
+        _ = ProcessEnvironment.programPath
+        takeover = try Handover.found().map { Takeover($0, logger: logger) }
+        let identifiers = IdentifierSource()
         let seeds = SeedSource(eventMaximum: configuration.integer("history_max"))
         service = try RecommendService(
             settings: PipelineSettings(configuration),
             keepsPrevious: configuration.text("keep_previous") == "on",
             historyBytes: configuration.integer("history_cache_bytes"),
-            users: try UserStates(configuration, seed: seeds.seed, logger: logger),
+            users: try UserStates(
+                configuration, inheritedLock: takeover?.handover.stateLock, seed: seeds.seed, logger: logger),
             slates: Slates(
                 byteLimit: configuration.integer("cursor_bytes"),
                 ttlSeconds: configuration.integer("cursor_ttl_s")),
@@ -36,37 +45,55 @@ final class Server {
                 ignoredSeconds: configuration.integer("ignored_ttl_s"),
                 shiftMaximum: configuration.integer("session_shift_max"),
                 sessionSeconds: configuration.integer("session_ttl_s")),
-            access: try Access(configuration, logger: logger),
-            feedback: try FeedbackLog.begun(configuration, logger: logger), logger: logger)
+            access: try Access(configuration, logger: logger), edge: try Edge(configuration),
+            feedback: try FeedbackLog.begun(configuration, logger: logger),
+            accessLog: try AccessLog.begun(configuration, logger: logger),
+            spans: try SpanExporter.begun(configuration, identifiers: identifiers, logger: logger),
+            identifiers: identifiers, logger: logger)
+        certificates = try Certificates(configuration, logger: logger)
         seeds.attach(service.registry)
     }
 
     /// What runs while the daemon does.
-    private struct Parts {
+    struct Parts {
         let pool: ComputePool
         let loads: BundleLoads
-        let http: HTTPServer
-        let admin: HTTPServer?
+        /// Nil before the daemon listens.
+        var http: Upgrade.Handed?
+        var admin: Upgrade.Handed?
+        var watchdog: Watchdog?
+        var servers: [Upgrade.Handed] { [http, admin].compactMap { $0 } }
     }
 
-    /// Serves until a signal ends it.
+    /// Serves until a signal ends it, or another process serves in its place.
     /// - Returns: the exit code: 0 after a clean drain, 1 when the start failed or requests were cut.
     func run() throws -> Int32 {
         try Signals.install()
         ProcessMemory.mapBlocks(from: Self.mappedBlockBytes)
         // Each connection is a descriptor: the soft limit of a login shell is 1,024.
         _ = ProcessStatistics.raiseFileLimit()
-        let parts = try start()
+        var parts = try makeParts()
+        // Where another process serves, this one does not before its bundle is loaded.
+        if takeover == nil { try listen(&parts) }
         switch try loadOrSignal(parts.loads) {
-        case .ended(let summary) where summary.refusal != nil:
-            _ = stop(parts, after: .zero)
-            _ = parts.loads.stop()
-            service.reaper.stop()
-            return 1
+        case .ended(let summary) where summary.refusal != nil: return giveUp(parts)
         case .ended(let summary):
+            if let takeover {
+                guard takeover.isToServe() else {
+                    logger.error("the old process did not hand over")
+                    return giveUp(parts)
+                }
+                try listen(&parts)
+                try takeover.serves(service.users)
+            }
             logger.info("ready", metadata: ["sha256": "\(summary.digest ?? "")"])
-            try waitForEnd(parts.loads)
-            return drain(parts)
+            notifyReady()
+            let upgrade = Upgrade(
+                parts.servers, users: service.users, notifier: notifier,
+                limit: .seconds(configuration.integer("upgrade_timeout_s")),
+                failures: service.metrics.upgradesFailed, logger: logger)
+            try waitForEnd(parts.loads, upgrade)
+            return upgrade.isDone ? leave(parts) : drain(parts)
         case .endedBySignal:
             return drain(parts)
         case .interrupted:
@@ -76,14 +103,31 @@ final class Server {
         }
     }
 
-    private func start() throws -> Parts {
+    private func makeParts() throws -> Parts {
         let wanted = configuration.integer("compute_threads")
         let threads = wanted == 0 ? NamedThread.processorCount : wanted
         let pool = try ComputePool(
-            count: threads, queueDepth: configuration.integer("queue_depth"), service: service)
-        let loads = try BundleLoads(service, configuration, threads: threads)
-        return Parts(
-            pool: pool, loads: loads, http: try listen(pool, loads), admin: try listenForAdmin(loads))
+            AdmissionPolicy(configuration, threads: threads),
+            niceness: configuration.integer("compute_nice"), service: service)
+        return Parts(pool: pool, loads: try BundleLoads(service, configuration, threads: threads))
+    }
+
+    private func listen(_ parts: inout Parts) throws {
+        let listeners = try Listeners(
+            configuration,
+            takeover?.handover.activated ?? InheritedSockets(environment: ProcessEnvironment.value),
+            tls: certificates?.context)
+        parts.http = try listen(listeners, parts.pool, parts.loads)
+        parts.admin = try listenForAdmin(listeners.admin, parts.loads)
+        takeover?.handover.closeRest(parts.servers.map { ($0.name, $0.listeners) })
+        guard notifier.isHeard, let interval = ServiceNotifier.watchdogInterval() else { return }
+        let (pool, metrics) = (parts.pool, service.metrics)
+        parts.watchdog = try Watchdog(
+            interval: interval, notifier: notifier, servers: parts.servers.map(\.server), logger: logger
+        ) {
+            let lines = metrics.batchLinesAnswered.value &+ metrics.batchLinesRefused.value
+            return (pool.depth, pool.begun.value &+ lines)
+        }
     }
 
     /// How the first load ended.
@@ -101,59 +145,69 @@ final class Server {
             let summary = result.summary
             outcome.withLock { $0 = summary }
         }
+        var progress = LoadProgress()
         while true {
             if let summary = outcome.withLock({ $0 }) { return .ended(summary) }
+            progress.tell(notifier)
             // 10 ms: a small bundle loads in less than a person notices.
             switch try Signals.wait(within: .milliseconds(10)) {
             // The load may have published since this thread looked.
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
             case .hangUp: reload(loads)
-            case nil: continue
+            case .reopenLogs: service.accessLog?.reopen()
+            case .upgrade: logger.warning("no upgrade before the bundle serves")
+            case .woken, nil: continue
             }
         }
     }
 
-    /// What SIGHUP asks for.
-    private func reload(_ loads: BundleLoads) {
-        service.access.reload(logger: logger)
-        loads.reload()
-    }
-
-    private func listen(_ pool: ComputePool, _ loads: BundleLoads) throws -> HTTPServer {
+    private func listen(
+        _ listeners: Listeners, _ pool: ComputePool, _ loads: BundleLoads
+    ) throws -> Upgrade.Handed {
         let counters = counters
         let handler = LoopHandler(
-            service: service, pool: pool, loads: loads, openAPI: PackageResources.openapi_yaml,
-            version: Self.version, startedAt: startedAt,
+            service: service, pool: pool, loads: loads, openAPI: CodedContent(PackageResources.openapi_yaml),
+            version: VersionAnswer(server: Self.version), startedAt: startedAt, certificates: certificates,
             counters: { counters.value })
         let service = service
         let http = HTTPServer(
-            host: configuration.text("host"), port: UInt16(configuration.integer("port")),
+            listeners: takeover?.handover.adopted(listeners.main, of: "main") ?? listeners.main,
             loops: configuration.integer("loops"),
-            limits: httpLimits(), errorResponse: { service.response(for: $0) },
-            handler: { handler.handle($0, $1) })
+            limits: httpLimits(), trustedPeers: listeners.trusted,
+            errorResponse: { service.response(for: $0) },
+            responder: { handler.handle($0, $1) })
         counters.attach(http)
-        let port = try http.start()
+        let addresses = try http.start()
         logger.info(
             "settings",
             metadata: Dictionary(
                 uniqueKeysWithValues: configuration.effective.map { ($0.name, "\($0.value)") }))
-        logger.info("listening", metadata: ["host": "\(configuration.text("host"))", "port": "\(port)"])
-        StandardStream.output.write("recserver listening on http://\(configuration.text("host")):\(port)\n")
-        return http
+        announce("listening", listeners.main, addresses)
+        return Upgrade.Handed(name: "main", listeners: listeners.main, server: http)
     }
 
-    /// The listener for those who run the server; nil when it is off.
-    private func listenForAdmin(_ loads: BundleLoads) throws -> HTTPServer? {
-        guard let wanted = UInt16(exactly: configuration.integer("admin_port")) else { return nil }
-        let (host, service) = (configuration.text("admin_host"), service)
+    /// The server for those who run this one; nil when it is off.
+    private func listenForAdmin(_ listeners: [HTTPListener], _ loads: BundleLoads) throws -> Upgrade.Handed? {
+        guard !listeners.isEmpty else { return nil }
+        let service = service
         let handler = AdminHandler(service: service, loads: loads)
         let admin = HTTPServer(
-            host: host, port: wanted, limits: httpLimits(), errorResponse: { service.response(for: $0) },
+            listeners: takeover?.handover.adopted(listeners, of: "admin") ?? listeners, limits: httpLimits(),
+            errorResponse: { service.response(for: $0) },
             handler: { handler.handle($0, $1) })
-        let port = try admin.start()
-        logger.info("admin listening", metadata: ["host": "\(host)", "port": "\(port)"])
-        StandardStream.output.write("recserver admin listening on http://\(host):\(port)\n")
-        return admin
+        announce("admin listening", listeners, try admin.start())
+        return Upgrade.Handed(name: "admin", listeners: listeners, server: admin)
+    }
+
+    /// Says where the server listens, in the log and on standard output.
+    private func announce(_ what: String, _ listeners: [HTTPListener], _ addresses: [HTTPListener.Address]) {
+        for (listener, address) in zip(listeners, addresses) {
+            let isSecure = listener.tls != nil
+            logger.info(
+                "\(what)", metadata: ["address": "\(address)", "scheme": "\(isSecure ? "https" : "http")"])
+            let scheme = address.port == nil ? "" : isSecure ? "https://" : "http://"
+            StandardStream.output.write("recserver \(what) on \(scheme)\(address)\n")
+        }
     }
 
     private func httpLimits() -> HTTPLimits {
@@ -161,65 +215,20 @@ final class Server {
         var limits = HTTPLimits()
         limits.bodyBytesMax = configuration.integer("body_max")
         limits.bodyBytesMaxByPath = ["/events": configuration.integer("events_body_max")]
+        limits.handshakeTimeout = milliseconds("tls_handshake_timeout_ms")
         limits.headTimeout = milliseconds("header_timeout_ms")
         limits.bodyTimeout = milliseconds("body_timeout_ms")
         limits.writeTimeout = milliseconds("write_timeout_ms")
         limits.idleTimeout = milliseconds("idle_timeout_ms")
         limits.connectionsMax = configuration.integer("connections_max")
+        limits.connectionsPerAddressMax = configuration.integer("connections_per_address")
+        limits.http2StreamsMax = configuration.integer("http2_streams_max")
         return limits
-    }
-
-    /// Waits for SIGTERM or SIGINT; SIGHUP has the keys file and the bundle's folder looked at again.
-    private func waitForEnd(_ loads: BundleLoads) throws {
-        while true {
-            switch try Signals.wait() {
-            case .hangUp: reload(loads)
-            case .terminate, .interrupt: return
-            case nil: continue
-            }
-        }
-    }
-
-    /// Serves on for the drain delay; a second SIGTERM or SIGINT cuts it short.
-    private func waitForDelay() {
-        let end = MonotonicClock.now + .milliseconds(configuration.integer("drain_delay_ms"))
-        while case let rest = end - MonotonicClock.now, rest > .zero {
-            switch try? Signals.wait(within: rest) {
-            case .terminate, .interrupt: return
-            case .hangUp, nil: continue
-            }
-        }
-    }
-
-    private func drain(_ parts: Parts) -> Int32 {
-        service.beginDraining()
-        logger.info("draining")
-        waitForDelay()
-        let isClean = stop(parts, after: .milliseconds(configuration.integer("drain_limit_ms")))
-        logger.info("stopped", metadata: ["clean": "\(isClean)"])
-        // A load cannot be cut short: it is inside FAISS or BLAS, whose destructors must not run under it.
-        guard parts.loads.stop() else { ProcessExit.immediately(isClean ? 0 : 1) }
-        service.reaper.stop()
-        return isClean ? 0 : 1
-    }
-
-    /// Ends listeners and compute threads; false when requests were cut.
-    private func stop(_ parts: Parts, after limit: Duration) -> Bool {
-        // The server's handler holds the counters, which hold the server.
-        defer { counters.detach() }
-        parts.http.beginDrain()
-        let isClean = parts.http.stop(within: limit)
-        parts.admin?.stop(within: .zero)
-        parts.pool.stop()
-        // What was posted is durable before the process ends.
-        service.users?.stop()
-        service.feedback?.stop()
-        return isClean
     }
 }
 
 /// The listener's counters, for handlers that are made before the listener.
-private final class CountersSource: Sendable {
+final class CountersSource: Sendable {
     private let server = Lock<HTTPServer?>(nil)
 
     func attach(_ server: HTTPServer) { self.server.withLock { $0 = server } }

@@ -64,6 +64,12 @@ struct StageCosts {
     /// The rung that the request in hand tries against the estimates.
     private var probed: StagePlan?
 
+    /// Nanoseconds that all stages will take; 0 until they are measured.
+    func estimate(events: Int, sequenced: Int, ranked: Int) -> UInt64 {
+        retrieve.estimate(1) + tail.estimate(1) + prefill.estimate(events) + sequence.estimate(sequenced)
+            + rank.estimate(ranked)
+    }
+
     /// The fullest answer that fits into `remaining` nanoseconds: all stages, without the sequence model,
     /// retrieval's order, or the popular list. Stages whose units are 0 do not exist for the request and cost
     /// nothing.
@@ -72,10 +78,9 @@ struct StageCosts {
         probed = nil
         // Also before anything is measured and every estimate is 0.
         guard remaining > 0 else { return .popular }
-        let base = retrieve.estimate(1) + tail.estimate(1)
-        let rank = rank.estimate(ranked)
         let needs = [
-            base + prefill.estimate(events) + sequence.estimate(sequenced) + rank, base + rank, base,
+            estimate(events: events, sequenced: sequenced, ranked: ranked),
+            estimate(events: 0, sequenced: 0, ranked: ranked), estimate(events: 0, sequenced: 0, ranked: 0),
         ]
         // A rung whose stage this request has no use for neither counts for it nor learns from it.
         let own = StagePlan.rungs.filter { rung in

@@ -29,6 +29,20 @@ public final class Lock<Value: Sendable>: @unchecked Sendable {
         }
     }
 
+    /// Runs `body` with the value, again after every wake-up, until it gives a result. Keep `body` short, never
+    /// lock twice.
+    public func wait<Result>(for body: (inout Value) -> Result?) -> Result {
+        monitor.lock()
+        defer { monitor.unlock() }
+        while true {
+            if let result = body(&value) { return result }
+            monitor.wait()
+        }
+    }
+
+    /// Lets one thread in `wait` look again: where any of those that wait will do.
+    public func wakeOne() { monitor.signal() }
+
     /// Lets all threads in `wait` look again.
     public func wakeAll() { monitor.broadcast() }
 }

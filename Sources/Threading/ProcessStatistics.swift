@@ -17,6 +17,9 @@ public enum ProcessStatistics {
         return count < 0 ? nil : Int(count)
     }
 
+    /// The kernel's number for this process.
+    public static var processID: Int32 { CLinux_process_id() }
+
     /// Allows as many open files as the system lets this process have; returns that number, nil when it
     /// fails.
     public static func raiseFileLimit() -> Int? {

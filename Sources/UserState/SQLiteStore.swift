@@ -27,14 +27,18 @@ public final class SQLiteStore: UserStateStore {
 
     /// Opens the state in `directory`, which is made where it is missing.
     /// - Throws: `.unusable` when it cannot be, or another process has it.
+    /// - Parameter inheritedLock: see `UserStates`.
     public convenience init(
-        directory: String, limits: UserStateLimits = UserStateLimits()
+        directory: String, limits: UserStateLimits = UserStateLimits(), inheritedLock: Int32? = nil
     ) throws(UserStateError) {
-        try self.init(directory: directory, limits: limits, clock: StateClock())
+        try self.init(
+            directory: directory, limits: limits, clock: StateClock(), inheritedLock: inheritedLock)
     }
 
-    init(directory: String, limits: UserStateLimits, clock: StateClock) throws(UserStateError) {
-        let folder = try StateFolder(directory)
+    init(
+        directory: String, limits: UserStateLimits, clock: StateClock, inheritedLock: Int32? = nil
+    ) throws(UserStateError) {
+        let folder = try StateFolder(directory, inheritedLock: inheritedLock)
         let path = folder.database
         self.folder = folder
         self.limits = limits
@@ -44,7 +48,7 @@ public final class SQLiteStore: UserStateStore {
         do {
             let connection = try first.open()
             try StateSchema.prepare(connection, path: path)
-            _ = try connection.checkpoint(truncates: true)
+            if inheritedLock == nil { _ = try connection.checkpoint(truncates: true) }
             epoch = UInt64(
                 bitPattern: try connection.integer("SELECT value FROM meta WHERE name = 'epoch'") ?? 0)
             committed = Lock(try StateSchema.commit(connection))
@@ -68,6 +72,12 @@ public final class SQLiteStore: UserStateStore {
 
     /// The newest durable commit.
     public var commit: Int64 { committed.withLock { $0 } }
+    /// The same, whoever made it.
+    public func readCommit() throws(UserStateError) -> Int64 {
+        try read { (reader) throws(SQLiteError) in try reader.commit() }
+    }
+    /// The folder's lock.
+    public var lock: Int32? { folder.lock }
     /// Bytes of the database and of its log.
     public var byteCounts: (database: Int, log: Int) { folder.byteCounts }
 

@@ -10,16 +10,22 @@ final class StateFolder: Sendable {
     private let descriptor: Int32
 
     /// Makes the folder at `path` where it is missing and locks it as long as the object lives.
+    /// - Parameter inheritedLock: the lock's descriptor, where the process that has the folder has left it to
+    ///   this one: both hold the lock then, and nobody else.
     /// - Throws: `.unusable` also when another process has it.
-    init(_ path: String) throws(UserStateError) {
+    init(_ path: String, inheritedLock: Int32? = nil) throws(UserStateError) {
         // Only the owner may read what users did.
         if unsafe mkdir(path, 0o700) == 0 {
             _ = Self.sync(path + "/..")
         } else if errno != EEXIST {
             throw Self.unusable(path)
         }
-        let descriptor = unsafe open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        var descriptor = unsafe open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw Self.unusable(path) }
+        if let inheritedLock, Self.isSameFile(inheritedLock, descriptor) {
+            close(descriptor)
+            descriptor = inheritedLock
+        }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let isTaken = errno == EWOULDBLOCK
             let error = Self.unusable(path)
@@ -33,6 +39,16 @@ final class StateFolder: Sendable {
 
     // The lock goes with the descriptor.
     deinit { close(descriptor) }
+
+    /// The lock's descriptor, for a process that goes on in this one's place.
+    var lock: Int32 { descriptor }
+
+    private static func isSameFile(_ one: Int32, _ other: Int32) -> Bool {
+        var (first, second) = (stat(), stat())
+        // SAFETY: both are alive during the calls.
+        return unsafe fstat(one, &first) == 0 && fstat(other, &second) == 0
+            && first.st_dev == second.st_dev && first.st_ino == second.st_ino
+    }
 
     /// Bytes of the database and of its log.
     var byteCounts: (database: Int, log: Int) {

@@ -10,6 +10,9 @@ struct StateReader {
         self.hash = hash
     }
 
+    /// Number of the newest commit.
+    func commit() throws(SQLiteError) -> Int64 { try StateSchema.commit(connection) }
+
     /// What is held of a user, events of all ages; nil for one of whom nothing is known.
     func user(_ id: String) throws(SQLiteError) -> StoredUser? {
         try connection.run("BEGIN")

@@ -20,6 +20,7 @@ final class StateWriter: Sendable {
 
     private let store: any UserStateStore
     private let cache: StateCache
+    private let sharing: Sharing
     private let queue: BoundedQueue<Waiting>
     private let seed: UserStates.Seed
     private let report: UserStates.Report
@@ -39,11 +40,12 @@ final class StateWriter: Sendable {
     private static let longNanoseconds: UInt64 = 1_000_000_000
 
     init(
-        store: any UserStateStore, cache: StateCache, queueDepth: Int, seed: @escaping UserStates.Seed,
-        report: @escaping UserStates.Report
+        store: any UserStateStore, cache: StateCache, sharing: Sharing, queueDepth: Int,
+        seed: @escaping UserStates.Seed, report: @escaping UserStates.Report
     ) throws(UserStateError) {
         self.store = store
         self.cache = cache
+        self.sharing = sharing
         self.seed = seed
         self.report = report
         queue = BoundedQueue(capacity: max(queueDepth, 1))
@@ -90,7 +92,7 @@ final class StateWriter: Sendable {
         while true {
             let now = MonotonicClock.nanoseconds
             if now >= ageingDue {
-                let hasMore = (try? store.age()) ?? false
+                let hasMore = sharing.isShared ? false : (try? store.age()) ?? false
                 ageingDue = now + (hasMore ? Self.shortNanoseconds : Self.longNanoseconds)
             }
             let due = erased.isEmpty ? ageingDue : min(ageingDue, now + Self.shortNanoseconds)
@@ -130,10 +132,12 @@ final class StateWriter: Sendable {
     /// Writes changes and tells who waits, but for those whose users are to be forgotten.
     /// - Returns: the latter.
     private func write(_ batch: [Waiting]) -> [Waiting] {
-        let (cache, begun) = (cache, MonotonicClock.nanoseconds)
+        let (cache, sharing, begun) = (cache, sharing, MonotonicClock.nanoseconds)
         let applied: AppliedChanges
         do {
-            applied = try store.apply(batch.map(\.change), known: { cache.peek($0) }, seed: seed)
+            applied = try store.apply(
+                batch.map(\.change), known: { sharing.isShared ? nil : cache.peek($0) },
+                seed: seed)
         } catch {
             countFailure(error)
             for waiting in batch { waiting.completion(.failure(error)) }

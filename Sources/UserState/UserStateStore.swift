@@ -42,8 +42,14 @@ public protocol UserStateStore: Sendable {
     /// make.
     func pseudonym(of user: String) -> String
 
-    /// Number of the newest durable commit.
+    /// Number of the newest durable commit of this process.
     var commit: Int64 { get }
+
+    /// Number of the newest durable commit of any process. Any thread.
+    func readCommit() throws(UserStateError) -> Int64
+
+    /// The descriptor of a lock by which only one process and those it leaves this to write; nil without one.
+    var lock: Int32? { get }
 
     /// Names this store among all: commits and sequences of another one mean nothing here.
     var epoch: UInt64 { get }

@@ -13,6 +13,8 @@ public final class UserStates: Sendable {
     public typealias Report = @Sendable (UserStateError?) -> Void
 
     private let store: any UserStateStore
+    /// Another process writes, too: what is in memory may be old.
+    private let sharing: Sharing
     private let cache: StateCache
     private let writer: StateWriter
 
@@ -20,29 +22,54 @@ public final class UserStates: Sendable {
     /// - Parameters:
     ///   - cacheBytes: for users in memory.
     ///   - queueDepth: changes that may wait.
+    ///   - isShared: begins as after `share`.
     public init(
         store: any UserStateStore, cacheBytes: Int = 268_435_456, queueDepth: Int = 1024,
-        seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
+        isShared: Bool = false, seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
     ) throws(UserStateError) {
         self.store = store
+        sharing = Sharing(isShared: isShared)
         cache = StateCache(byteCount: cacheBytes)
         writer = try StateWriter(
-            store: store, cache: cache, queueDepth: queueDepth, seed: seed, report: report)
+            store: store, cache: cache, sharing: sharing, queueDepth: queueDepth, seed: seed, report: report)
     }
 
     /// State kept in a folder by SQLite.
+    /// - Parameter inheritedLock: the `lock` of a process that has left its own to this one: this one begins
+    ///   as after `share`.
     /// - Throws: `.unusable` when the folder cannot be used, or another process has it.
     public convenience init(
         directory: String, limits: UserStateLimits = UserStateLimits(), cacheBytes: Int = 268_435_456,
-        queueDepth: Int = 1024, seed: @escaping Seed = { _ in nil }, report: @escaping Report = { _ in }
+        queueDepth: Int = 1024, inheritedLock: Int32? = nil, seed: @escaping Seed = { _ in nil },
+        report: @escaping Report = { _ in }
     ) throws(UserStateError) {
         try self.init(
-            store: try SQLiteStore(directory: directory, limits: limits), cacheBytes: cacheBytes,
-            queueDepth: queueDepth, seed: seed, report: report)
+            store: try SQLiteStore(directory: directory, limits: limits, inheritedLock: inheritedLock),
+            cacheBytes: cacheBytes, queueDepth: queueDepth, isShared: inheritedLock != nil, seed: seed,
+            report: report)
+    }
+
+    // MARK: - With another process
+
+    /// The descriptor of the folder's lock, for a process that goes on in this one's place.
+    public var lock: Int32? { store.lock }
+
+    /// From here on another process may write to the same folder: nothing is answered from memory, and
+    /// nothing is dropped by age. Both processes' changes are made one after the other.
+    public func share() {
+        sharing.begin()
+        cache.removeAll()
+    }
+
+    /// The other process has ended: what is read may be kept in memory again.
+    public func own() {
+        cache.removeAll()
+        sharing.end()
     }
 
     /// What is held of a user: what every acknowledged change left.
     public func user(_ id: String) throws(UserStateError) -> StoredUser? {
+        if sharing.isShared { return try store.user(id).map(store.current) }
         switch cache.find(id) {
         case .user(let user): return user.map(store.current)
         case .missing(let ticket):
@@ -101,7 +128,10 @@ public final class UserStates: Sendable {
     }
 
     /// The newest commit that reads see.
-    public var commit: Int64 { writer.commit }
+    public var commit: Int64 {
+        guard sharing.isShared, let newest = try? store.readCommit() else { return writer.commit }
+        return newest
+    }
 
     /// Waits until `isReached` holds, asked again after every commit; false when it does not by the monotonic
     /// `deadline` in nanoseconds.
@@ -109,9 +139,19 @@ public final class UserStates: Sendable {
         while true {
             let before = commit
             if isReached() { return true }
-            guard writer.wait(until: deadline, after: before) else { return isReached() }
+            guard sharing.isShared else {
+                guard writer.wait(until: deadline, after: before) else { return isReached() }
+                continue
+            }
+            // The other process's commits are told by nobody.
+            let now = MonotonicClock.nanoseconds
+            guard now < deadline else { return isReached() }
+            _ = writer.wait(until: min(deadline, now &+ Self.sharedNanoseconds), after: writer.commit)
         }
     }
+
+    /// Between two looks for another process's commit.
+    private static let sharedNanoseconds: UInt64 = 5_000_000
 
     /// Refuses further changes, makes those that wait durable, and ends the thread.
     public func stop() { writer.stop() }

@@ -1,4 +1,5 @@
-// Sources: Sources/HTTP/ASCII.swift Sources/HTTP/ChunkedDecoder.swift Sources/HTTP/HTTP1Head.swift
+// Sources: Sources/HTTP/ASCII.swift Sources/HTTP/ByteArray.swift Sources/HTTP/ChunkedDecoder.swift
+// Sources: Sources/HTTP/HTTP1Head.swift
 // Sources: Sources/HTTP/HTTP1Parser.swift Sources/HTTP/HTTP1Writer.swift
 // Sources: Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
 // Sources: Sources/HTTP/HTTPLimits.swift Sources/HTTP/HTTPRequest.swift

@@ -5,9 +5,9 @@ import Testing
 
 /// Replays the fuzzer's seeds and every input that once failed.
 struct FuzzCasesTests {
-    private func files(in folder: String) -> [(name: String, bytes: [UInt8])] {
+    private func files(in folder: String, of target: String) -> [(name: String, bytes: [UInt8])] {
         let tests = #filePath.split(separator: "/").dropLast(2).joined(separator: "/")
-        let path = "/\(tests)/Fuzz/\(folder)/HTTP1"
+        let path = "/\(tests)/Fuzz/\(folder)/\(target)"
         guard let directory = unsafe opendir(path) else { return [] }
         defer { unsafe closedir(directory) }
         var files: [(name: String, bytes: [UInt8])] = []
@@ -25,15 +25,29 @@ struct FuzzCasesTests {
     }
 
     @Test func `every seed and every failure of the past holds the properties`() {
-        let seeds = files(in: "Corpus")
+        let seeds = files(in: "Corpus", of: "HTTP1")
         #expect(seeds.count >= 5)
         let chunked = Array("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".utf8)
-        for (name, bytes) in seeds + files(in: "FailCases") {
+        for (name, bytes) in seeds + files(in: "FailCases", of: "HTTP1") {
             let steps = Array(1...32)
             #expect(HTTP1Property.violation(bytes, steps: steps) == nil, "\(name)")
             #expect(HTTP1Property.violation(chunked + bytes, steps: steps) == nil, "\(name)")
             #expect(HTTP1Property.decodingViolation(bytes) == nil, "\(name)")
             #expect(HTTP1Property.writerViolation(bytes) == nil, "\(name)")
+        }
+    }
+    @Test func `every seed and every failure of frames holds the properties`() {
+        let seeds = files(in: "Corpus", of: "HTTP2")
+        #expect(seeds.count >= 5)
+        for (name, bytes) in seeds + files(in: "FailCases", of: "HTTP2") where bytes.count > 2 {
+            let input = HTTP2Property.input(bytes)
+            #expect(HTTP2Property.violation(input, steps: Array(1...32)) == nil, "\(name)")
+            for delay in 0..<8 {
+                for step in [1, 4, 17, 64, 128] {
+                    let violation = HTTP2Property.serviceViolation(input, step: step, delay: delay)
+                    #expect(violation == nil, "\(name)")
+                }
+            }
         }
     }
 }

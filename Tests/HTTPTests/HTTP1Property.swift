@@ -17,7 +17,7 @@ enum HTTP1Property {
 
     /// What the parser tells about `bytes` presented in pieces of `step` bytes.
     static func story(_ bytes: [UInt8], step: Int, limits: HTTPLimits = limits) -> [String] {
-        var parser = HTTP1Parser(limits: limits)
+        let parser = HTTP1Parser(limits: limits)
         var pending: [UInt8] = []
         var story: [String] = []
         var start = 0
@@ -28,8 +28,8 @@ enum HTTP1Property {
             while true {
                 let (event, consumed) = parser.parse(pending.span)
                 pending.removeFirst(consumed)
-                if case .request(let request) = event {
-                    story.append(describe(request))
+                if event == .request || event == .repeated {
+                    story.append(parser.takeRequest().map(describe) ?? "nothing")
                     if !pending.isEmpty { continue }
                 } else if case .failure(let error) = event {
                     return story + ["failure \(error)"]
@@ -85,6 +85,6 @@ enum HTTP1Property {
         let headers = request.headers.all.map { "\($0.name)=\($0.value)" }.joined(separator: ";")
         return
             "\(request.method) \(request.path) \(request.query ?? "-") \(headers) \(String(decoding: request.body, as: UTF8.self)) "
-            + "\(request.isKeepAlive) \(request.isHTTP10)"
+            + "\(request.isKeepAlive) \(request.version)"
     }
 }

@@ -11,7 +11,8 @@ final class TestServer: Sendable {
     let waiting: BoundedQueue<(HTTPRequest, Exchange)>
 
     init(
-        loops: Int = 1, _ change: (inout HTTPLimits) -> Void = { _ in },
+        _ listener: HTTPListener = HTTPListener(.tcp(host: "127.0.0.1", port: 0)), loops: Int = 1,
+        trusted: TrustedPeers = TrustedPeers(), _ change: (inout HTTPLimits) -> Void = { _ in },
         errorResponse: @escaping @Sendable (HTTPProtocolError) -> HTTPResponse = { .problem($0) }
     ) throws {
         var limits = HTTPLimits()
@@ -20,7 +21,8 @@ final class TestServer: Sendable {
         let waiting = BoundedQueue<(HTTPRequest, Exchange)>(capacity: 1_000)
         self.waiting = waiting
         server = HTTPServer(
-            host: "127.0.0.1", port: 0, loops: loops, limits: limits, errorResponse: errorResponse
+            listeners: [listener], loops: loops, limits: limits, trustedPeers: trusted,
+            errorResponse: errorResponse
         ) { request, exchange in
             if request.path.hasPrefix("/async") {
                 if !waiting.offer((request, exchange)) { exchange.respond(HTTPResponse(status: 503)) }
@@ -28,7 +30,7 @@ final class TestServer: Sendable {
                 exchange.respond(TestServer.echo(request))
             }
         }
-        port = try server.start()
+        port = try server.start().first?.port ?? 0
     }
 
     deinit { server.stop(within: .zero) }
@@ -229,10 +231,11 @@ struct HTTPServerTests {
 
     @Test func `a taken port and a host that is none are errors`() throws {
         let test = try TestServer()
-        let second = HTTPServer(host: "127.0.0.1", port: test.port) { _, _ in }
-        #expect(throws: HTTPError.addressInUse(host: "127.0.0.1", port: test.port)) { _ = try second.start() }
-        let third = HTTPServer(host: "not a host", port: 0) { _, _ in }
-        #expect(throws: HTTPError.invalidHost("not a host")) { _ = try third.start() }
+        let taken = HTTPListener.Address.tcp(host: "127.0.0.1", port: test.port)
+        let second = HTTPServer(listeners: [HTTPListener(taken)]) { _, _ in }
+        #expect(throws: HTTPError.addressInUse(taken)) { try second.start() }
+        let third = HTTPServer(listeners: [HTTPListener(.tcp(host: "not a host", port: 0))]) { _, _ in }
+        #expect(throws: HTTPError.invalidHost("not a host")) { try third.start() }
         #expect(throws: HTTPError.alreadyStarted) { _ = try test.server.start() }
     }
 }

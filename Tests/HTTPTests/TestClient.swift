@@ -18,9 +18,7 @@ final class TestClient {
 
     init(port: UInt16, receiveBufferBytes: Int32? = nil) {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var limit = timeval(tv_sec: 10, tv_usec: 0)
-        let size = socklen_t(MemoryLayout<timeval>.size)
-        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
+        limitReads()
         if var receiveBufferBytes {
             _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBufferBytes, 4)
         }
@@ -34,6 +32,29 @@ final class TestClient {
             }
         }
         precondition(status == 0, "connect failed: \(errno)")
+    }
+
+    /// A connection to a Unix socket; nil when nobody listens there.
+    init?(path: String) {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        limitReads()
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) { bytes in
+            unsafe bytes.copyBytes(from: path.utf8.prefix(bytes.count - 1))
+        }
+        let status = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard status == 0 else { return nil }
+    }
+
+    private func limitReads() {
+        var limit = timeval(tv_sec: 10, tv_usec: 0)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
     }
 
     deinit { _ = close(descriptor) }
@@ -71,10 +92,24 @@ final class TestClient {
         }
     }
 
+    /// What has come and was not taken; waits for more. Nil at the end of the connection.
+    func bytes() -> [UInt8]? {
+        guard !received.isEmpty || receive() else { return nil }
+        defer { received = [] }
+        return received
+    }
+
     /// Everything until the server closes.
     func rest() -> String {
         while receive() {}
         return String(decoding: received, as: UTF8.self)
+    }
+
+    /// What comes next, as it comes; empty at the end of the connection.
+    func chunk() -> [UInt8] {
+        if received.isEmpty { _ = receive() }
+        defer { received = [] }
+        return received
     }
 
     /// True when the server closes without sending more.

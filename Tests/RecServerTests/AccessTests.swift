@@ -122,6 +122,58 @@ import Testing
         #expect(Self.asAdministrator(access, Self.request([("X-Api-Key", "key of a")], local: true)) == nil)
     }
 
+    private static func certificate(
+        _ digit: UInt8, _ commonName: String? = nil, _ names: [String] = [], expires: Int64 = .max
+    ) -> ClientCertificate {
+        ClientCertificate(
+            sha256: Array(repeating: digit, count: 32), commonName: commonName, alternativeNames: names,
+            expires: expires)
+    }
+
+    private static let byCertificate = """
+        {"keys":[\(entry("a", [.read]))],"certificates":[
+        {"name":"one","sha256":"\(String(repeating: "01", count: 32))","roles":["read"],"rate":1},
+        {"name":"two","common_name":"two","roles":["admin"]},
+        {"name":"three","alternative_name":"URI:spiffe://x/three","roles":["users"],"expires":1000}]}
+        """
+
+    @Test func `a client certificate is a key`() throws {
+        let clock = ManualClock(nanoseconds: 0)
+        let access = Access(
+            ring: try Self.ring(Self.byCertificate), now: { clock.nanoseconds },
+            wallSeconds: { Double(clock.nanoseconds) / 1e9 })
+        func ask(
+            _ certificate: ClientCertificate?, _ match: Router.Match = .recommend, key: String? = nil
+        ) -> Problem.Kind? {
+            var request = Self.request(key.map { [("X-Api-Key", $0)] } ?? [])
+            request.clientCertificate = certificate
+            return Self.answer(access, request, match)
+        }
+        let one = Self.certificate(1, "two", ["URI:spiffe://x/three"])
+        #expect(ask(one) == nil)
+        #expect(ask(one) == .rateLimited)
+        // A key that is brought counts alone, a wrong one too.
+        #expect(ask(one, key: "key of a") == nil)
+        #expect(ask(one, key: "key of b") == .unauthorized)
+        #expect(ask(Self.certificate(2, "two")) == .forbidden)
+        let three = Self.certificate(3, "two", ["DNS:x", "URI:spiffe://x/three"])
+        #expect(ask(three, .user(.get, id: "u")) == nil)
+        #expect(ask(three) == .forbidden)
+        for stranger in [nil, Self.certificate(4), Self.certificate(4, "Two", ["URI:three"])] {
+            #expect(ask(stranger) == .unauthorized)
+        }
+        clock.advance(by: .seconds(1000))
+        #expect(ask(three, .user(.get, id: "u")) == .unauthorized)
+        #expect(ask(one) == nil)
+        clock.advance(by: .seconds(1000))
+        #expect(ask(Self.certificate(1, expires: 2000)) == .unauthorized)
+        #expect(access.refused(.expiredKey) == 2 && access.refused(.role) == 2)
+        var administrator = Self.request(local: true)
+        administrator.clientCertificate = Self.certificate(2, "two")
+        #expect(Self.asAdministrator(access, administrator) == nil)
+        #expect(access.callers.map(\.name) == ["a", "one", "two", "three"])
+    }
+
     @Test func `a key ends when it expires`() throws {
         let clock = ManualClock(nanoseconds: 999_000_000_000)
         let access = Access(

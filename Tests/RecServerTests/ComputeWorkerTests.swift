@@ -35,7 +35,7 @@ import UserState
             body: Array(body.utf8), receivedAt: now)
         (other ?? worker).answer(
             Job(
-                request: request, match: .recommend, requestID: "r1", trace: nil,
+                request: request, match: .recommend, context: RequestContext(requestID: "r1"),
                 exchange: Exchange { response in answer.withLock { $0 = response } }, queuedAt: now))
         return try #require(answer.withLock { $0 })
     }

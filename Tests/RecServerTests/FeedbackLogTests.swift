@@ -69,7 +69,9 @@ import Testing
             log.stop()
             let ids = try Self.lines(folder).map { $0["recommendation_id"] }
             #expect(ids == (0..<500).map { .string("r\($0)") })
-            #expect(log.written.value == 500 && log.dropped.value == 0 && log.errors.value == 0)
+            #expect(
+                log.writer.written.value == 500 && log.writer.dropped.value == 0
+                    && log.writer.errors.value == 0)
         }
     }
 
@@ -102,11 +104,11 @@ import Testing
             let count = FeedbackLog.Limits.queueBytes / 20_000
             for index in 0..<2 * count { log.record(Self.slate(400), id: "r\(index)") }
             log.stop()
-            #expect(log.written.value == 0 && log.dropped.value == UInt64(2 * count))
-            #expect(log.errors.value > 0)
+            #expect(log.writer.written.value == 0 && log.writer.dropped.value == UInt64(2 * count))
+            #expect(log.writer.errors.value > 0)
             // After the end nothing is taken.
             log.record(Self.slate(), id: "late")
-            #expect(log.dropped.value == UInt64(2 * count) + 1)
+            #expect(log.writer.dropped.value == UInt64(2 * count) + 1)
         }
     }
 }

@@ -61,6 +61,13 @@ import Testing
             #"{"keys":[],"anonymous":{}}"#, #"{"keys":[],"anonymous":{"roles":["read"],"name":"x"}}"#,
             #"{"keys":[\#(String(repeating: "[", count: 200))"#,
         ]
+        + [
+            #""sha256":"\#(digest.dropLast())""#, #""sha256":"\#(digest)","common_name":"a""#,
+            #""common_name":"""#, #""alternative_name":"a""#, #""alternative_name":"IP:127.0.0.1""#,
+            #""common_name":7"#, #""key":"a""#, #""common_name":"a","burst":3"#,
+            #""common_name":"a"},{"name":"b","roles":[],"common_name":"a""#,
+            #""common_name":"a"},{"name":"a","roles":[],"common_name":"b""#,
+        ].map { #"{"keys":[],"certificates":[{"name":"a","roles":[],\#($0)}]}"# }
         + ["", "a b", "a\\\"", "é", "a\\n", String(repeating: "a", count: 65), "anonymous"].map {
             #"{"keys":[\#(entry($0))]}"#
         }

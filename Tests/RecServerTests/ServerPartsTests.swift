@@ -19,10 +19,10 @@ import Testing
         #expect(try Router.match(method: "POST", path: "/recommend") == .recommend)
         #expect(try Router.match(method: "GET", path: "/similar/a%2Fb%20c") == .similar(itemID: "a/b c"))
         #expect(try Router.match(method: "HEAD", path: "/livez") == .livez)
-        #expect(throws: Problem(.methodNotAllowed, allow: "POST")) {
+        #expect(throws: Problem(.methodNotAllowed, allow: "POST, OPTIONS")) {
             try Router.match(method: "GET", path: "/recommend")
         }
-        #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD")) {
+        #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD, OPTIONS")) {
             try Router.match(method: "POST", path: "/metrics")
         }
         let users: [(String, Router.UserMethod)] = [
@@ -31,13 +31,13 @@ import Testing
         for (method, expected) in users {
             #expect(try Router.match(method: method, path: "/users/a%2Fb") == .user(expected, id: "a/b"))
         }
-        #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD, PUT, PATCH, DELETE")) {
+        #expect(throws: Problem(.methodNotAllowed, allow: "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")) {
             try Router.match(method: "POST", path: "/users/u")
         }
         #expect(
             try Router.match(method: "DELETE", path: "/users/%75/events/a%2Fevents")
                 == .removeEvent(user: "u", eventID: "a/events"))
-        #expect(throws: Problem(.methodNotAllowed, allow: "DELETE")) {
+        #expect(throws: Problem(.methodNotAllowed, allow: "DELETE, OPTIONS")) {
             try Router.match(method: "GET", path: "/users/u/events/e")
         }
         for path in [
@@ -46,6 +46,9 @@ import Testing
         ] {
             #expect(throws: Problem(.notFound)) { try Router.match(method: "DELETE", path: path) }
         }
+        #expect(try Router.methods(path: "/livez") == ["GET", "HEAD", "OPTIONS"])
+        #expect(try Router.methods(path: "*").count == 7)
+        #expect(throws: Problem(.notFound)) { try Router.methods(path: "/x") }
         for path in ["/users/%", "/users/%ff", "/users/u/events/%zz", "/users/" + long] {
             #expect(throws: Problem.self) { try Router.match(method: "DELETE", path: path) }
         }

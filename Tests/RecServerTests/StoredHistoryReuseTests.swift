@@ -121,7 +121,8 @@ import UserState
         let names = (0..<4).map { "u\($0)" }
         let settings = PipelineSettings(try Configuration())
         let writing = Atomic<Int>(2)
-        let (answers, differences) = (Atomic<Int>(0), Atomic<Int>(0))
+        let answers = Atomic<Int>(0)
+        let differences = Atomic<Int>(0)
         let (snapshot, cache) = (snapshot, cache)
         let writers = try (0..<2).map { writer in
             try NamedThread(name: "writer") {

@@ -102,6 +102,20 @@ struct SignalsTests {
         }
     }
 
+    @Test func `logs, upgrades and wake-ups come after the others`() async {
+        await #expect(processExitsWith: .success) {
+            try Signals.install()
+            Signals.wake()
+            for number in [SIGUSR2, SIGUSR1, SIGHUP] { SignalsTests.raiseHere(number) }
+            var seen: [Signal?] = []
+            for _ in 0..<5 { seen.append(try Signals.wait(within: .zero)) }
+            #expect(seen == [.hangUp, .reopenLogs, .upgrade, .woken, nil])
+            let waker = try NamedThread(name: "waker") { Signals.wake() }
+            #expect(try Signals.wait() == .woken)
+            waker.join()
+        }
+    }
+
     @Test func `waiting without handlers is an error`() async {
         await #expect(processExitsWith: .success) {
             #expect(throws: ThreadingError.self) { _ = try Signals.wait(within: .zero) }

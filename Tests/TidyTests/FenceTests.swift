@@ -5,7 +5,12 @@ import Testing
     /// Files, or folders ending in a slash, that may hold unsafe code and import C.
     static let fenced = [
         "Sources/Threading/", "Sources/Kernels/", "Sources/Artifacts/", "Sources/HTTP/Socket.swift",
-        "Sources/HTTP/Poller.swift", "Sources/Retrieval/FaissIndex.swift", "Sources/UserState/SQLite.swift",
+        "Sources/HTTP/ListeningSocket.swift", "Sources/HTTP/Poller.swift", "Sources/HTTP/HTTP2Session.swift",
+        "Sources/HTTP/TLSContext.swift", "Sources/HTTP/TLSSession.swift",
+        "Sources/Retrieval/FaissIndex.swift",
+        "Sources/UserState/SQLite.swift", "Sources/HTTP/ContentEncoder.swift",
+        "Sources/HTTP/GzipDecoder.swift",
+        "Sources/HTTP/ByteArray.swift",
         "Sources/UserState/StateFolder.swift", "Sources/UserState/KeyedHash.swift",
     ]
 
@@ -17,7 +22,7 @@ import Testing
         "Threading": ["CLinux"],
         "Artifacts": ["RecCore", "JSON", "Kernels", "COpenSSL"],
         "Features": ["RecCore", "Kernels", "Artifacts"],
-        "HTTP": ["Threading", "CLinux"],
+        "HTTP": ["Threading", "CLinux", "CNGHTTP2", "COpenSSL", "CZlib", "CZstd"],
         "Retrieval": ["RecCore", "Kernels", "Artifacts", "Features", "CFaiss"],
         "Ranking": ["RecCore", "Kernels", "Artifacts", "Features", "Threading"],
         "UserState": ["RecCore", "Threading", "JSON", "CSQLite", "COpenSSL"],

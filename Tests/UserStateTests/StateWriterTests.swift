@@ -33,6 +33,8 @@ import Threading
         var now: Double { inner.now }
         var byteCounts: (database: Int, log: Int) { inner.byteCounts }
         var commit: Int64 { inner.commit }
+        func readCommit() throws(UserStateError) -> Int64 { try inner.readCommit() }
+        var lock: Int32? { inner.lock }
         var loss: StateLogLoss { inner.loss }
         func pseudonym(of user: String) -> String { inner.pseudonym(of: user) }
         func users(

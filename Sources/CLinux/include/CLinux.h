@@ -17,6 +17,7 @@ extern const int32_t CLinux_ENOMEM;
 extern const int32_t CLinux_ECONNABORTED;
 extern const int32_t CLinux_EADDRINUSE;
 extern const int32_t CLinux_EINVAL;
+extern const int32_t CLinux_EEXIST;
 extern const int32_t CLinux_ETIMEDOUT;
 
 /// The system's text for an errno value; never NULL.
@@ -64,6 +65,8 @@ int32_t CLinux_thread_pin(int32_t core);
 void CLinux_thread_lower_priority(void);
 /// The calling thread keeps its share of the processors, but whoever wakes up goes before it.
 void CLinux_thread_long_slices(void);
+/// Sets the nice value of the calling thread.
+void CLinux_thread_yield_by(int32_t niceness);
 
 // MARK: - Monitor: one mutex with one condition
 
@@ -84,13 +87,46 @@ void CLinux_monitor_broadcast(CLinux_monitor *_Nonnull monitor);
 extern const int32_t CLinux_SIGTERM;
 extern const int32_t CLinux_SIGINT;
 extern const int32_t CLinux_SIGHUP;
+extern const int32_t CLinux_SIGUSR1;
+extern const int32_t CLinux_SIGUSR2;
+/// What CLinux_signals_wait gives for a call of CLinux_signals_wake: larger than any signal's number.
+enum { CLinux_woken = 1000 };
 
-/// From here on SIGTERM, SIGINT and SIGHUP are counted, whichever thread they are delivered to, and SIGPIPE
+/// From here on SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 are counted, whichever thread they are delivered to, and SIGPIPE
 /// and SIGXFSZ are ignored; the calling thread no longer blocks the counted ones. 0 or -errno.
 int32_t CLinux_signals_install(void);
-/// Takes one counted signal, SIGTERM before SIGINT before SIGHUP, and waits for one if there is none: its
-/// number, 0 when `timeout_nanoseconds` (negative: for ever) passed, or -errno. One thread at a time.
+/// Takes one counted signal, in the order above, and waits for one if there is none: its number, 0 when `timeout_nanoseconds` (negative: for ever) passed, or -errno. One thread at a time.
 int32_t CLinux_signals_wait(int64_t timeout_nanoseconds);
+/// Lets CLinux_signals_wait return CLinux_woken once, after all signals; any thread.
+void CLinux_signals_wake(void);
+
+// MARK: - Other processes
+
+/// Starts the program `path`, which gets `descriptor_count` descriptors besides those that are not
+/// close-on-exec. `strings` are its arguments and then its environment, each ended by NUL, one after the
+/// other. Its signals are neither blocked nor handled. Its id or -errno.
+int32_t CLinux_spawn(
+    const char *_Nonnull path, const char *_Nonnull strings, int32_t argument_count,
+    int32_t environment_count, const int32_t *_Nullable descriptors, int32_t descriptor_count);
+/// 1 when the child has ended, which is then forgotten; 0 while it runs; or -errno.
+int32_t CLinux_reap(int32_t process);
+/// Sends a signal; 0 or -errno.
+int32_t CLinux_kill(int32_t process, int32_t number);
+int32_t CLinux_process_id(void);
+int32_t CLinux_parent_id(void);
+/// A connected pair of close-on-exec stream sockets; 0 or -errno.
+int32_t CLinux_socket_pair(int32_t *_Nonnull descriptors);
+/// Waits up to `timeout_milliseconds` (-1: for ever) for something to read, or the end: 1, 0, or -errno.
+int32_t CLinux_wait_readable(int32_t fd, int32_t timeout_milliseconds);
+/// Makes an inherited descriptor close-on-exec; 0, or -errno where it is none.
+int32_t CLinux_adopt(int32_t fd);
+/// 1 when the descriptor is a listening stream socket, else 0.
+int32_t CLinux_is_listening(int32_t fd);
+/// Sends one datagram to a Unix socket: a path, or "@" and an abstract name. 0 or -errno.
+int32_t CLinux_notify(const char *_Nonnull socket_name, const void *_Nonnull bytes, size_t count);
+/// Connects a blocking TCP socket, whose reads and writes give up (-EAGAIN) after the same time. A name is
+/// looked up. A descriptor or -errno.
+int32_t CLinux_connect_tcp(const char *_Nonnull host, uint16_t port, int32_t timeout_milliseconds);
 
 // MARK: - Files and sockets
 
@@ -101,13 +137,30 @@ int32_t CLinux_open_null(void);
 /// A non-blocking listening TCP socket on a numeric address.
 /// `reuse_port`: other sockets of this user may listen on the same port and share its connections.
 int32_t CLinux_listen_tcp(const char *_Nonnull host, uint16_t port, int32_t reuse_port, int32_t backlog);
-/// The local port of a bound socket or -errno.
-int32_t CLinux_local_port(int32_t fd);
+/// A non-blocking listening Unix socket at `path`, whose file gets the permissions `mode`. A file of a socket
+/// that nobody listens on is replaced; any other file is -EEXIST, and a socket that somebody listens on
+/// -EADDRINUSE. `file_id` receives device and inode of the new file.
+int32_t CLinux_listen_unix(
+    const char *_Nonnull path, uint32_t mode, int32_t backlog, uint64_t *_Nonnull file_id);
+/// Removes the file at `path` if it still is the one of `file_id`.
+void CLinux_remove_socket_file(const char *_Nonnull path, const uint64_t *_Nonnull file_id);
+/// Device and inode of the file at `path`; 0 or -errno.
+int32_t CLinux_file_id(const char *_Nonnull path, uint64_t *_Nonnull file_id);
+/// Makes a descriptor from elsewhere one of ours, non-blocking and close-on-exec: 0, -EINVAL unless it is a
+/// listening stream socket, or another -errno.
+int32_t CLinux_adopt_listener(int32_t fd);
+/// A copy of a descriptor, close-on-exec.
+int32_t CLinux_duplicate(int32_t fd);
 
-enum { CLinux_peer_bytes = 64 };
-/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `peer` receives the numeric address of
-/// the other side, NUL-terminated (CLinux_peer_bytes of room); `*is_loopback` is 1 for 127.0.0.0/8 and ::1.
-int32_t CLinux_accept(int32_t fd, char *_Nonnull peer, int32_t *_Nonnull is_loopback);
+enum { CLinux_path_bytes = 109, CLinux_address_words = 2 };
+/// Where a bound socket listens. TCP: the result is the port, `path` is empty, `address` (2 words, high and
+/// low) the IPv6 or IPv4-mapped address in host order. Unix: 65536, and the path, NUL-terminated
+/// (CLinux_path_bytes of room). Otherwise -errno.
+int32_t CLinux_local_address(int32_t fd, char *_Nonnull path, uint64_t *_Nonnull address);
+
+/// Accepts one connection: non-blocking, close-on-exec, TCP_NODELAY. `address` (2 words) receives the other
+/// side's IPv6 or IPv4-mapped address in host order; `*is_unix` is 1, and the address 0, for a Unix socket.
+int32_t CLinux_accept(int32_t fd, uint64_t *_Nonnull address, int32_t *_Nonnull is_unix);
 int64_t CLinux_read(int32_t fd, void *_Nonnull bytes, size_t count);
 int64_t CLinux_write(int32_t fd, const void *_Nonnull bytes, size_t count);
 int32_t CLinux_shutdown_write(int32_t fd);
@@ -120,6 +173,7 @@ extern const uint32_t CLinux_EPOLLRDHUP;
 extern const uint32_t CLinux_EPOLLHUP;
 extern const uint32_t CLinux_EPOLLERR;
 extern const uint32_t CLinux_EPOLLET;
+extern const uint32_t CLinux_EPOLLEXCLUSIVE;
 
 typedef struct {
     uint64_t key;

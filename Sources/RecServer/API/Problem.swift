@@ -30,6 +30,7 @@ struct Problem: Error, Equatable {
         case contentTooLarge = "content-too-large"
         case targetTooLong = "target-too-long"
         case unsupportedMediaType = "unsupported-media-type"
+        case unsupportedCoding = "unsupported-content-coding"
         case expectationFailed = "expectation-failed"
         case cursorWithFields = "cursor-with-fields"
         case unknownTask = "unknown-task"
@@ -63,7 +64,7 @@ struct Problem: Error, Equatable {
             case .sequenceNotReached: 412
             case .contentTooLarge: 413
             case .targetTooLong: 414
-            case .unsupportedMediaType: 415
+            case .unsupportedMediaType, .unsupportedCoding: 415
             case .expectationFailed: 417
             case .cursorWithFields, .unknownTask, .unknownFilterField, .unknownPlacement, .unknownModel,
                 .unknownVariant, .bundleRefused, .tooOld, .tooNew:
@@ -101,6 +102,7 @@ struct Problem: Error, Equatable {
             case .contentTooLarge: "The body is too large"
             case .targetTooLong: "The request target is too long"
             case .unsupportedMediaType: "The body's media type is not supported"
+            case .unsupportedCoding: "The body's coding is not supported"
             case .expectationFailed: "The expectation cannot be met"
             case .unknownTask: "A weight names a task the model does not have"
             case .unknownFilterField: "A filter names an attribute that cannot be filtered"

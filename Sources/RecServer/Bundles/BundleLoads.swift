@@ -67,6 +67,8 @@ final class BundleLoads: Sendable {
         var current: Report?
         var last: Report?
         var wantsReload = false
+        /// Told when everything that `reload` asked for has ended.
+        var afterReload: [@Sendable () -> Void] = []
         var isStopping = false
     }
 
@@ -118,10 +120,15 @@ final class BundleLoads: Sendable {
     }
 
     /// Looks again at the folder that the setting `bundle` names, now or after the load under way.
-    func reload() {
-        let order = Order(path: configuration.text("bundle"))
-        if begin(order) { return }
-        state.withLock { $0.wantsReload = true }
+    /// - Parameter completion: told when that has ended, on the loading thread.
+    func reload(completion: (@Sendable () -> Void)? = nil) {
+        let isUnderWay = state.withLock { state in
+            if let completion { state.afterReload.append(completion) }
+            state.wantsReload = state.current != nil
+            return state.wantsReload
+        }
+        // Another load may have begun since; that is one more look, too.
+        if !isUnderWay, !begin(Order(path: configuration.text("bundle"))) { reload() }
     }
 
     /// Ends the thread unless it is loading; false when it is, since that cannot be cut short.
@@ -163,16 +170,19 @@ final class BundleLoads: Sendable {
         _ order: Order, _ completion: @Sendable (Result) -> Void, _ result: Result, seconds: Double
     ) {
         record(order, result, seconds: seconds)
-        let wantsReload = state.withLock { state in
+        let (wantsReload, afterReload) = state.withLock { state in
             state.last = state.current
             state.last?.result = result.summary
             state.last?.seconds = seconds
             state.current = nil
-            defer { state.wantsReload = false }
-            return state.wantsReload
+            defer {
+                if !state.wantsReload { state.afterReload = [] }
+                state.wantsReload = false
+            }
+            return (state.wantsReload, state.afterReload)
         }
         completion(result)
-        if wantsReload { reload() }
+        if wantsReload { reload() } else { for end in afterReload { end() } }
     }
 
     private func record(_ order: Order, _ result: Result, seconds: Double) {

@@ -1,3 +1,4 @@
+import Synchronization
 import Threading
 
 /// The versions that are loaded and the labels they serve under.
@@ -77,6 +78,7 @@ final class BundleRegistry: Sendable {
     }
 
     private let state = Lock(State())
+    private let changes = Atomic<Int>(0)
     private let reaper: BundleReaper
     private let keepsPrevious: Bool
     let historyBudget: HistoryBudget
@@ -93,6 +95,9 @@ final class BundleRegistry: Sendable {
     }
 
     // MARK: Reading
+
+    /// How often anything has changed.
+    var changeCount: Int { changes.load(ordering: .acquiring) }
 
     /// Whether there is anything to answer from.
     var isReady: Bool { state.withLock { $0.assignments[.default] != nil } }
@@ -292,6 +297,7 @@ final class BundleRegistry: Sendable {
             state = changed
             return result
         }
+        changes.wrappingAdd(1, ordering: .releasing)
         for bundle in gone { historyBudget.retire(bundle) }
         divideHistoryBudget()
         for bundle in gone { reaper.retire(bundle) }

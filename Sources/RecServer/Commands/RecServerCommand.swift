@@ -33,8 +33,12 @@ struct SettingsOptions: ParsableArguments {
             if let config {
                 file = (config, try FileBytes(path: config, name: config, maximum: 1 << 20).copy())
             }
-            return try Configuration(
+            let configuration = try Configuration(
                 file: file, environment: ProcessEnvironment.value, arguments: settings)
+            // What no single setting shows.
+            _ = try Listeners(configuration, InheritedSockets(environment: ProcessEnvironment.value))
+            _ = try Edge(configuration)
+            return configuration
         } catch {
             StandardStream.error.write("recserver: \(error)\n")
             throw ExitCode(2)

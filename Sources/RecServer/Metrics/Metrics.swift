@@ -1,4 +1,5 @@
 import Synchronization
+import Threading
 
 /// A count that any thread may raise.
 final class Counter: Sendable {
@@ -15,6 +16,16 @@ final class Histogram: Sendable {
     private let buckets: [Counter]
     /// Sum in billionths, so that it stays an integer.
     private let sum = Counter()
+    /// The newest request of each bucket whose trace somebody has, by the bucket.
+    private let exemplars = Lock<[Int: Exemplar]>([:])
+
+    /// A request by which a bucket was counted.
+    struct Exemplar: Sendable {
+        let traceID: String
+        let value: Double
+        /// Nanoseconds since 1970.
+        let time: Int64
+    }
 
     /// Seconds, OpenTelemetry's bounds with finer ones below 5 ms, where this server works.
     static let secondsBounds: [Double] = [
@@ -40,11 +51,19 @@ final class Histogram: Sendable {
     }
 
     /// Records a duration in nanoseconds.
-    func record(nanoseconds: UInt64) {
+    /// - Parameter traceID: the trace that shows it, if somebody has recorded one.
+    func record(nanoseconds: UInt64, traceID: String? = nil) {
         let seconds = Double(nanoseconds) / 1e9
-        buckets[bounds.firstIndex { seconds <= $0 } ?? bounds.count].add()
+        let bucket = bounds.firstIndex { seconds <= $0 } ?? bounds.count
+        buckets[bucket].add()
         sum.add(Int(clamping: nanoseconds))
+        guard let traceID else { return }
+        let exemplar = Exemplar(traceID: traceID, value: seconds, time: WallClock.nanoseconds)
+        exemplars.withLock { $0[bucket] = exemplar }
     }
+
+    /// Examples by bucket.
+    var examples: [Int: Exemplar] { exemplars.withLock { $0 } }
 
     /// Cumulative counts per bucket, the last being the total, and the sum of the values.
     var snapshot: (cumulative: [UInt64], sum: Double) {
@@ -71,7 +90,23 @@ final class Metrics: Sendable {
         case openapi = "/openapi.yaml"
         case other
 
-        var index: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+        /// The position in `allCases`, which would be made anew for each look.
+        var index: Int {
+            switch self {
+            case .recommend: 0
+            case .similar: 1
+            case .events: 2
+            case .user: 3
+            case .userEvent: 4
+            case .livez: 5
+            case .readyz: 6
+            case .healthz: 7
+            case .version: 8
+            case .metrics: 9
+            case .openapi: 10
+            case .other: 11
+            }
+        }
     }
 
     /// Label values of `stage`, in pipeline order.
@@ -87,6 +122,11 @@ final class Metrics: Sendable {
         503,
         504, 505,
     ]
+
+    /// The position in `statuses` of each status from 0 to 599.
+    private static let columns = (0..<600).map { status in
+        UInt8(statuses.firstIndex(of: status) ?? statuses.firstIndex(of: 500) ?? 0)
+    }
 
     private let requests: [[Histogram]]
     let stages: [Histogram]
@@ -123,11 +163,14 @@ final class Metrics: Sendable {
     let loaded = Counter()
     let unchanged = Counter()
     private let refusedLoads: [BundleLoads.Refusal.Reason: Counter]
+    /// Upgrades after which this process went on.
+    let upgradesFailed = Counter()
     let loadSeconds = Histogram(bounds: Histogram.longSecondsBounds)
     /// Requests answered from an exact version that they named.
     let versionRequests = Counter()
     private let labelRequests: [BundleLabel: Counter]
     let shadow = ShadowMetrics()
+    let admission = AdmissionMetrics()
 
     init() {
         requests = Route.allCases.map { _ in
@@ -145,13 +188,15 @@ final class Metrics: Sendable {
     /// Requests answered under a label, or by an exact version for nil.
     func requests(_ label: BundleLabel?) -> Counter { label.flatMap { labelRequests[$0] } ?? versionRequests }
 
-    func record(_ route: Route, status: Int, nanoseconds: UInt64) {
-        let column = Self.statuses.firstIndex(of: status) ?? Self.statuses.firstIndex(of: 500) ?? 0
-        requests[route.index][column].record(nanoseconds: nanoseconds)
+    func record(_ route: Route, status: Int, nanoseconds: UInt64, traceID: String? = nil) {
+        let column = Self.columns[(0..<600).contains(status) ? status : 500]
+        requests[route.index][Int(column)].record(nanoseconds: nanoseconds, traceID: traceID)
     }
 
     func histogram(_ route: Route, statusIndex: Int) -> Histogram { requests[route.index][statusIndex] }
-    func record(_ stage: Stage, nanoseconds: UInt64) { stages[stage.index].record(nanoseconds: nanoseconds) }
+    func record(_ stage: Stage, nanoseconds: UInt64, traceID: String? = nil) {
+        stages[stage.index].record(nanoseconds: nanoseconds, traceID: traceID)
+    }
     func degraded(_ step: DegradationStep) -> Counter {
         degraded[DegradationStep.allCases.firstIndex(of: step) ?? 0]
     }

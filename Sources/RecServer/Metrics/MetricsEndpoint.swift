@@ -39,13 +39,23 @@ struct MetricsWriter {
         for (labels, histogram) in series {
             let (cumulative, sum) = histogram.snapshot
             let separator = labels.isEmpty ? "" : ","
+            let examples = isOpenMetrics ? histogram.examples : [:]
             for (index, count) in cumulative.enumerated() {
                 let bound = index < histogram.bounds.count ? Self.number(histogram.bounds[index]) : "+Inf"
-                line(name + "_bucket", "\(labels)\(separator)le=\"\(bound)\"", String(count))
+                line(
+                    name + "_bucket", "\(labels)\(separator)le=\"\(bound)\"",
+                    String(count) + Self.text(examples[index]))
             }
             line(name + "_sum", labels, Self.number(sum))
             line(name + "_count", labels, String(cumulative.last ?? 0))
         }
+    }
+
+    /// An example as OpenMetrics has it behind a bucket's count; its time with milliseconds.
+    private static func text(_ example: Histogram.Exemplar?) -> String {
+        guard let example else { return "" }
+        let time = Double(example.time / 1_000_000) / 1e3
+        return " # {trace_id=\"\(example.traceID)\"} \(number(example.value)) \(number(time))"
     }
 
     mutating func end() { if isOpenMetrics { text += "# EOF\n" } }

@@ -9,6 +9,7 @@ struct MetricsReport {
     let service: RecommendService
     let pool: ComputePool
     let loads: BundleLoads
+    let certificates: Certificates?
     let counters: HTTPCounters?
     let version: String
     /// Wall clock at the start, nanoseconds since 1970; taken once, so that a clock step does not look like a
@@ -17,8 +18,10 @@ struct MetricsReport {
 
     func write(to writer: inout MetricsWriter) {
         writeRequests(&writer)
+        writeAdmission(&writer)
         writeAccess(&writer)
         writeFeedback(&writer)
+        writeLogs(&writer)
         writePipeline(&writer)
         writeEvents(&writer)
         writeState(&writer)
@@ -27,6 +30,9 @@ struct MetricsReport {
         writeHistories(&writer)
         writeSlates(&writer)
         writeConnections(&writer)
+        writeEdge(&writer)
+        writeHTTP2(&writer)
+        writeTLS(&writer)
         writeProcess(&writer)
         writer.end()
     }
@@ -44,13 +50,11 @@ struct MetricsReport {
         }
         writer.histogram("recserver_request_seconds", "Time from a request's head to its answer.", series)
         writer.counter(
-            "recserver_requests_shed", "Requests refused because the queue was full.",
+            "recserver_requests_shed", "Requests refused, or given up, for want of capacity.",
             [("", service.metrics.shed.value)])
         writer.counter(
             "recserver_requests_abandoned", "Requests whose client had gone before they were computed.",
             [("", service.metrics.abandoned.value)])
-        writer.gauge(
-            "recserver_queue_depth", "Requests waiting for a compute thread.", [("", Double(pool.depth))])
     }
 
     private func writeAccess(_ writer: inout MetricsWriter) {
@@ -79,14 +83,15 @@ struct MetricsReport {
         writer.counter(
             "recserver_feedback_slates", "Slates for the feedback log, by what became of them.",
             [
-                ("result=\"written\"", feedback.written.value),
-                ("result=\"dropped\"", feedback.dropped.value),
+                ("result=\"written\"", feedback.writer.written.value),
+                ("result=\"dropped\"", feedback.writer.dropped.value),
             ])
         writer.counter(
             "recserver_feedback_errors", "Attempts to write the feedback log that failed.",
-            [("", feedback.errors.value)])
+            [("", feedback.writer.errors.value)])
         writer.counter(
-            "recserver_feedback_bytes", "Bytes written to the feedback log.", [("", feedback.bytes.value)])
+            "recserver_feedback_bytes", "Bytes written to the feedback log.",
+            [("", feedback.writer.bytes.value)])
     }
 
     private func writePipeline(_ writer: inout MetricsWriter) {

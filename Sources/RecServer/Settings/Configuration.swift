@@ -28,7 +28,8 @@ struct Configuration: Equatable, Sendable {
 
     /// The table; `--help`, the environment, the file and the checks all read it.
     static let tunables: [Tunable] =
-        Tunable.bundles + Tunable.serving + Tunable.state + Tunable.http + Tunable.operating
+        Tunable.bundles + Tunable.serving + Tunable.state + Tunable.http + Tunable.tls
+        + Tunable.operating
 
     private var values: [String: String] = [:]
 

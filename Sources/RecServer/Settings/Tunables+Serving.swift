@@ -5,8 +5,14 @@ extension Configuration.Tunable {
             name: "compute_threads", domain: .integer(default: 0, range: 0...256, unit: "threads"),
             why: "threads that compute answers; 0 takes one per core"),
         .init(
+            name: "compute_nice", domain: .integer(default: 5, range: 0...19, unit: ""),
+            why: "by how much they give way to the threads that own sockets, as nice does"),
+        .init(
             name: "queue_depth", domain: .integer(default: 256, range: 1...65536, unit: "requests"),
             why: "requests that may wait for a compute thread; beyond it 503 with Retry-After"),
+        .init(
+            name: "queue_target_ms", domain: .integer(default: 5, range: 1...1000, unit: "ms"),
+            why: "wait to which the queue is shortened while requests are refused"),
         .init(
             name: "deadline_ms", domain: .integer(default: 100, range: 1...10_000, unit: "ms"),
             why: "budget of a request that brings no deadline_ms of its own"),

@@ -91,9 +91,11 @@ final class Access: Sendable {
     // MARK: - Decisions
 
     /// Lets a request to an endpoint of the main listener pass, or not.
+    /// - Returns: the name of its key; nil without one.
     /// - Throws: `.rateLimited`, `.unauthorized` or `.forbidden`.
-    func admit(_ request: HTTPRequest, to match: Router.Match) throws(Problem) {
-        guard let role = match.role else { return }
+    @discardableResult
+    func admit(_ request: HTTPRequest, to match: Router.Match) throws(Problem) -> String? {
+        guard let role = match.role else { return nil }
         if let addresses, let wait = addresses.withLock({ $0.take(request.peer, now: now()) }) {
             throw refuse(.addressRate, Problem(.rateLimited, "too many from this address", retryAfter: wait))
         }
@@ -102,6 +104,7 @@ final class Access: Sendable {
             throw refuse(
                 .peer, Problem(.forbidden, "without keys only peers on this machine may do this"))
         }
+        return nil
     }
 
     /// Lets a request to the admin listener pass, or not.
@@ -112,7 +115,8 @@ final class Access: Sendable {
         if let ring = ring.withLock({ $0 }) { try admit(request, as: .admin, ring) }
     }
 
-    private func admit(_ request: HTTPRequest, as role: Role, _ ring: KeyRing) throws(Problem) {
+    @discardableResult
+    private func admit(_ request: HTTPRequest, as role: Role, _ ring: KeyRing) throws(Problem) -> String {
         let caller = try caller(request, ring)
         guard caller.roles.contains(role) else {
             caller.counters.forbidden.add()
@@ -120,18 +124,20 @@ final class Access: Sendable {
             guard caller.name != KeyRing.anonymousName else {
                 throw refuse(.noKey, Problem(.unauthorized, "this takes an API key"))
             }
-            throw refuse(.role, Problem(.forbidden, "the key lacks the role \(role.rawValue)"))
+            throw refuse(.role, Problem(.forbidden, "the caller lacks the role \(role.rawValue)"))
         }
         if let wait = caller.limit?.take(now: now()) {
             caller.counters.limited.add()
             throw refuse(.keyRate, Problem(.rateLimited, "too many with this key", retryAfter: wait))
         }
         caller.counters.allowed.add()
+        return caller.name
     }
 
     private func caller(_ request: HTTPRequest, _ ring: KeyRing) throws(Problem) -> KeyRing.Caller {
         let keys = Self.keys(request.headers)
         guard let key = keys.first else {
+            if let caller = try caller(request.clientCertificate, ring) { return caller }
             guard let anonymous = ring.anonymous else {
                 throw refuse(.noKey, Problem(.unauthorized, "this takes an API key"))
             }
@@ -140,10 +146,23 @@ final class Access: Sendable {
         guard keys.count == 1, let caller = ring.caller(key: key) else {
             throw refuse(.unknownKey, Problem(.unauthorized, "the API key is not known"))
         }
-        if let expires = caller.expires, wallSeconds() >= expires {
-            throw refuse(.expiredKey, Problem(.unauthorized, "the API key has expired"))
+        return try unexpired(caller)
+    }
+
+    /// The owner of a certificate, which counts where a request brings no key.
+    private func caller(_ certificate: ClientCertificate?, _ ring: KeyRing) throws(Problem) -> KeyRing.Caller?
+    {
+        guard let certificate, let caller = ring.caller(certificate: certificate) else { return nil }
+        // A connection may live longer than the certificate it began with.
+        guard wallSeconds() < Double(certificate.expires) else {
+            throw refuse(.expiredKey, Problem(.unauthorized, "the client certificate has expired"))
         }
-        return caller
+        return try unexpired(caller)
+    }
+
+    private func unexpired(_ caller: KeyRing.Caller) throws(Problem) -> KeyRing.Caller {
+        guard let expires = caller.expires, wallSeconds() >= expires else { return caller }
+        throw refuse(.expiredKey, Problem(.unauthorized, "the API key has expired"))
     }
 
     /// The different keys that a request brings, as `Authorization: Bearer` or `X-Api-Key`.

@@ -35,7 +35,7 @@ extension ComputeWorker {
             return try answer(request, outcome, job, headers, clock.header)
         }
         let timing = clock.header
-        try submit(.append(events), job, timing) { (result) throws(Problem) in
+        try submit(.append(events), job, clock) { (result) throws(Problem) in
             switch result {
             case .success(let outcome): return try answer(request, outcome, job, headers, timing)
             case .failure(let error):
@@ -75,7 +75,7 @@ extension ComputeWorker {
             let change = try UserRequest(job.request, isPatch: method == .patch)
             clock.end(.decode)
             try submit(
-                .update(user: id, features: change.features, hasConsent: change.hasConsent), job, clock.header
+                .update(user: id, features: change.features, hasConsent: change.hasConsent), job, clock
             ) {
                 (result) throws(Problem) in
                 let outcome = try Self.outcome(result)
@@ -83,7 +83,7 @@ extension ComputeWorker {
                 return try shown(user, job)
             }
         case .erase:
-            try submit(.erase(user: id), job, clock.header) { (result) throws(Problem) in
+            try submit(.erase(user: id), job, clock) { (result) throws(Problem) in
                 let outcome = try Self.outcome(result)
                 service.forget(user: id)
                 guard outcome.isFound else { throw Problem(.unknownUser) }
@@ -100,14 +100,16 @@ extension ComputeWorker {
     }
 
     /// `DELETE /users/{user_id}/events/{event_id}`.
-    func removeEvent(_ eventID: String, of user: String, _ job: Job) throws(Problem) -> HTTPResponse? {
+    func removeEvent(
+        _ eventID: String, of user: String, _ job: Job, _ clock: StageClock
+    ) throws(Problem) -> HTTPResponse? {
         if let known = try held(user), known.sequence == 0,
             known.events.contains(where: { $0.eventID == eventID })
         {
             // Of the bundle: kept from now on, so that one of its events can be missing.
             _ = try states.submit(.update(user: user, features: nil, hasConsent: nil)) { _ in }
         }
-        try submit(.removeEvent(user: user, eventID: eventID), job, "") { (result) throws(Problem) in
+        try submit(.removeEvent(user: user, eventID: eventID), job, clock) { (result) throws(Problem) in
             guard try Self.outcome(result).isFound else { throw Problem(.unknownEvent) }
             service.audit("event deleted", user: user, job)
             return service.emptyResponse(requestID: job.requestID)
@@ -155,7 +157,7 @@ extension ComputeWorker {
     /// Hands a change to the writer, whose thread then makes and sends the answer.
     /// - Throws: `.overloaded` when too many changes wait.
     private func submit(
-        _ change: UserChange, _ job: Job, _ timing: String,
+        _ change: UserChange, _ job: Job, _ clock: StageClock,
         answer: @escaping @Sendable (Result<ChangeOutcome, UserStateError>) throws(Problem) -> HTTPResponse
     ) throws(Problem) {
         let before = follower?.userBefore(change)
@@ -164,9 +166,12 @@ extension ComputeWorker {
             let response: HTTPResponse
             do throws(Problem) { response = try answer(result) } catch {
                 note(error, job)
-                response = service.response(for: error, requestID: job.requestID, serverTiming: timing)
+                response = service.response(for: error, requestID: job.requestID, serverTiming: clock.header)
             }
-            service.finish(job.request, route: job.match.route, response, job.exchange)
+            // Other changes wait for this thread.
+            service.finish(
+                job.request, job.context, route: job.match.route, response, job.exchange, clock,
+                compresses: false)
         }
         guard isTaken else {
             service.metrics.shed.add()

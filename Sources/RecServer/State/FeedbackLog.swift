@@ -16,68 +16,22 @@ final class FeedbackLog: Sendable {
         static let items = 500
     }
 
-    /// Seconds until a write that failed is tried again.
-    private static let retrySeconds: UInt64 = 1
-
-    private struct Pending: Sendable {
-        var lines: [UInt8] = []
-        var count = 0
-        var isClosed = false
-    }
-
-    private let pending: Lock<Pending>
-    private let thread: NamedThread
     /// Share of slates that are logged, 0…1.
     private let sampleRate: Double
-    let written: Counter
-    /// Slates left out because too many waited.
-    let dropped: Counter
-    let errors: Counter
-    let bytes: Counter
+    let writer: LogWriter
 
     /// - Parameters:
     ///   - folder: made when it is missing.
     ///   - percent: share of slates that are logged, 0…100.
     init(folder: String, percent: Int, fileBytes: Int, files: Int, logger: Logger) throws(ThreadingError) {
-        let pending = Lock(Pending())
-        let counters = (written: Counter(), dropped: Counter(), errors: Counter(), bytes: Counter())
-        thread = try NamedThread(name: "feedback") {
-            ThreadPriority.lower()
-            let log = RotatedLog(folder: folder, name: "slates", fileBytes: fileBytes, files: files)
-            var isFailing = false
-            /// Whether `body` worked; the first failure and the first success after it are logged.
-            func attempt(_ body: () throws(BundleError) -> Void) -> Bool {
-                do throws(BundleError) {
-                    try body()
-                    if isFailing { logger.info("the feedback log is written again") }
-                    isFailing = false
-                } catch {
-                    counters.errors.add()
-                    if !isFailing {
-                        logger.error(
-                            "the feedback log cannot be written",
-                            metadata: ["reason": "\(error.description)"])
-                    }
-                    isFailing = true
-                }
-                return !isFailing
-            }
-            _ = attempt { () throws(BundleError) in try log.open() }
-            while let batch = Self.next(pending) {
-                while !attempt({ () throws(BundleError) in try log.append(batch.lines) }) {
-                    guard Self.pause(pending) else {
-                        counters.dropped.add(batch.count + pending.withLock { Self.take(&$0) }.count)
-                        return
-                    }
-                }
-                counters.written.add(batch.count)
-                counters.bytes.add(batch.lines.count)
-            }
-            log.close()
-        }
-        self.pending = pending
         sampleRate = Double(percent) / 100
-        (written, dropped, errors, bytes) = counters
+        writer = try LogWriter(
+            name: "feedback", title: "the feedback log", pace: .init(queueBytes: Limits.queueBytes),
+            logger: logger,
+            sink: {
+                RotatedSink(
+                    log: RotatedLog(folder: folder, name: "slates", fileBytes: fileBytes, files: files))
+            })
     }
 
     /// What the settings say; nil without a folder.
@@ -100,23 +54,11 @@ final class FeedbackLog: Sendable {
         let line = Self.line(
             slate, id: id, firstPosition: firstPosition, sampleRate: sampleRate,
             time: Double(WallClock.nanoseconds / 1_000_000) / 1e3)
-        let isTaken = pending.withLock { pending in
-            guard !pending.isClosed, pending.lines.count + line.count <= Limits.queueBytes else {
-                return false
-            }
-            pending.lines += line
-            pending.count += 1
-            return true
-        }
-        if isTaken { pending.wakeAll() } else { dropped.add() }
+        writer.offer(line)
     }
 
     /// Writes what waits, once, and ends the thread.
-    func stop() {
-        pending.withLock { $0.isClosed = true }
-        pending.wakeAll()
-        thread.join()
-    }
+    func stop() { writer.stop() }
 
     /// Whether the slate of that id is among those that are logged.
     func isLogged(_ id: String) -> Bool { StickyHash.fraction(of: id, for: Self.purpose) < sampleRate }
@@ -162,27 +104,24 @@ final class FeedbackLog: Sendable {
         writer.endObject()
         return writer.bytes + [0x0A]
     }
+}
 
-    // MARK: - The writer
+/// Numbered files as a sink.
+private struct RotatedSink: LogSink {
+    let log: RotatedLog
 
-    /// All lines that wait, as soon as there are any; nil at the end.
-    private static func next(_ pending: Lock<Pending>) -> (lines: [UInt8], count: Int)? {
-        while true {
-            let batch = pending.wait(until: MonotonicClock.nanoseconds &+ 60_000_000_000) { pending in
-                pending.count > 0 || pending.isClosed ? take(&pending) : nil
-            }
-            if let batch { return batch.count > 0 ? batch : nil }
+    func open() throws(LogSinkFailure) {
+        do throws(BundleError) { try log.open() } catch {
+            throw LogSinkFailure(description: error.description)
         }
     }
 
-    private static func take(_ pending: inout Pending) -> (lines: [UInt8], count: Int) {
-        defer { (pending.lines, pending.count) = ([], 0) }
-        return (pending.lines, pending.count)
+    func write(_ records: inout [UInt8]) throws(LogSinkFailure) {
+        do throws(BundleError) { try log.append(records) } catch {
+            throw LogSinkFailure(description: error.description)
+        }
+        records.removeAll()
     }
 
-    /// Waits before another attempt; false when the log is to end.
-    private static func pause(_ pending: Lock<Pending>) -> Bool {
-        let end = MonotonicClock.nanoseconds &+ retrySeconds * 1_000_000_000
-        return pending.wait(until: end) { $0.isClosed ? false : nil } ?? true
-    }
+    func close() { log.close() }
 }

@@ -18,7 +18,8 @@ enum Role: String, CaseIterable, Sendable {
 
 /// The API keys of one `keys_file`, as digests: the keys themselves are nowhere but with their owners.
 final class KeyRing: Sendable {
-    /// Somebody who may ask: the owner of a key, or with `anonymous` all who bring none.
+    /// Somebody who may ask: the owner of a key or of a client certificate, or with `anonymous` all who bring
+    /// neither.
     struct Caller: Sendable {
         let name: String
         let roles: Set<Role>
@@ -55,6 +56,7 @@ final class KeyRing: Sendable {
     enum Limits {
         static let fileBytes = 1 << 20
         static let keys = 1000
+        static let certificates = 1000
         static let nameBytes = 1...64
         static let rate = 0.001...1_000_000.0
         static let burst = 1...1_000_000.0
@@ -68,7 +70,8 @@ final class KeyRing: Sendable {
     let callers: [Caller]
     /// What requests without a key may do; nil when they may do nothing.
     let anonymous: Caller?
-    /// The callers' digests one after the other.
+    let certificates: [CertificateName: Caller]
+    /// The digests of the first callers' keys one after the other.
     private let digests: [UInt8]
 
     /// The owner of `key`; takes as long for an unknown one.
@@ -113,13 +116,31 @@ final class KeyRing: Sendable {
                 guard names.insert(name).inserted else {
                     throw JSONSchemaError(.outOfRange, entry.pointer(to: "name"), "the name is taken")
                 }
-                let digest = try Self.digest(&entry)
+                let digest = try Self.digest(
+                    try entry.string("sha256"), at: entry.pointer(to: "sha256"))
                 guard Digest.place(of: digest, in: digests) == nil else {
                     throw JSONSchemaError(.outOfRange, entry.pointer(to: "sha256"), "the key is listed twice")
                 }
                 digests += digest
                 let expires = try entry.optionalNumber("expires", in: Limits.expires)
                 callers.append(try Self.caller(name, &entry, expires: expires, known: known))
+            }
+            var certificates: [CertificateName: Caller] = [:]
+            let entries = try file.optionalArray("certificates", maximum: Limits.certificates) ?? []
+            for (index, value) in entries.enumerated() {
+                var entry = try JSONObjectReader(value, at: "/certificates/\(index)")
+                let name = try Self.name(&entry)
+                guard names.insert(name).inserted else {
+                    throw JSONSchemaError(.outOfRange, entry.pointer(to: "name"), "the name is taken")
+                }
+                let certificate = try CertificateName(&entry)
+                let expires = try entry.optionalNumber("expires", in: Limits.expires)
+                let caller = try Self.caller(name, &entry, expires: expires, known: known)
+                guard certificates.updateValue(caller, forKey: certificate) == nil else {
+                    throw JSONSchemaError(
+                        .outOfRange, entry.pointer(to: "name"), "the certificate is listed twice")
+                }
+                callers.append(caller)
             }
             var anonymous: Caller?
             if var entry = try file.optionalObject(Self.anonymousName) {
@@ -128,6 +149,7 @@ final class KeyRing: Sendable {
             try file.finish()
             self.callers = callers
             self.digests = digests
+            self.certificates = certificates
             self.anonymous = anonymous
         } catch {
             throw Configuration.Invalid(description: "keys_file: \(error.description)")
@@ -160,8 +182,8 @@ final class KeyRing: Sendable {
         return name
     }
 
-    private static func digest(_ entry: inout JSONObjectReader) throws(JSONSchemaError) -> [UInt8] {
-        let text = Array(try entry.string("sha256").utf8)
+    static func digest(_ text: String, at pointer: String) throws(JSONSchemaError) -> [UInt8] {
+        let text = Array(text.utf8)
         let nibbles = text.compactMap { byte -> UInt8? in
             switch byte {
             case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
@@ -171,7 +193,7 @@ final class KeyRing: Sendable {
         }
         guard text.count == 2 * Digest.byteCount, nibbles.count == text.count else {
             throw JSONSchemaError(
-                .outOfRange, entry.pointer(to: "sha256"), "expected 64 lower-case hexadecimal digits")
+                .outOfRange, pointer, "expected 64 lower-case hexadecimal digits")
         }
         return stride(from: 0, to: nibbles.count, by: 2).map { nibbles[$0] << 4 | nibbles[$0 + 1] }
     }

@@ -3,16 +3,19 @@ import UserState
 
 extension UserStates {
     /// The state in the folder that is configured; nil without one.
-    /// - Parameter seed: what else is known of a user who is kept for the first time.
+    /// - Parameters:
+    ///   - inheritedLock: the folder's lock where another process has left it to this one.
+    ///   - seed: what else is known of a user who is kept for the first time.
     convenience init?(
-        _ configuration: Configuration, seed: @escaping Seed, logger: Logger
+        _ configuration: Configuration, inheritedLock: Int32? = nil, seed: @escaping Seed, logger: Logger
     ) throws(UserStateError) {
         let folder = configuration.text("state_dir")
         guard !folder.isEmpty else { return nil }
         try self.init(
             directory: folder, limits: UserStateLimits(configuration),
             cacheBytes: configuration.integer("state_cache_bytes"),
-            queueDepth: configuration.integer("event_queue_depth"), seed: seed,
+            queueDepth: configuration.integer("event_queue_depth"), inheritedLock: inheritedLock,
+            seed: seed,
             report: { error in
                 if let error {
                     logger.error("user state fails", metadata: ["reason": "\(error)"])
