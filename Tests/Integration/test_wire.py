@@ -131,7 +131,6 @@ WIRE = [
     ("HTTP/1.2", get(version=b"HTTP/1.2"), {505}),
     ("HTTP/11", get(version=b"HTTP/11"), {400}),
     ("http/1.1", get(version=b"http/1.1"), {400}),
-    ("the HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}),
     ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50), {400}),
     ("a tab after the method", b"GET\t/livez HTTP/1.1\r\nHost: x" + END, {400}),
     ("two spaces", b"GET  /livez HTTP/1.1\r\nHost: x" + END, {400}),
