@@ -199,6 +199,40 @@ class Upgrading(harness.Case):
         done = harness.run("state", "verify", "--state-dir", str(state))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def test_every_kind_of_listener_is_handed_over(self) -> None:
+        path = str(harness.SCRATCH / f"{uuid.uuid4().hex[:8]}.sock")
+        opened = socket.create_server(("127.0.0.1", 0), backlog=64)
+        # As systemd does: descriptor 3, for the process that is started.
+        shell = 'exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec "$@"'
+        daemon = harness.Daemon.__new__(harness.Daemon)
+        daemon.log = open(harness.SCRATCH / f"{uuid.uuid4().hex}.log", "w+b")
+        daemon.process = subprocess.Popen(
+            ["sh", "-c", shell, "sh", harness.BINARY, "serve", "--bundle", str(harness.DEMO), "--unix-socket", path,
+             "--index-cache", str(harness.SCRATCH / "indexes")],
+            stdin=opened, stdout=subprocess.PIPE, stderr=daemon.log, env=harness.clean_environment(),
+        )  # fmt: skip
+        daemon.host, daemon.port, daemon.is_ending = *opened.getsockname(), False
+        opened.close()
+        self.addCleanup(self.end_all, daemon)
+        daemon.wait_until_ready()
+
+        def ask_socket() -> bytes:
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(path)
+                peer.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                return peer.makefile("rb").read()
+
+        pid = daemon.process.pid
+        for _ in range(2):
+            with asking(self, daemon):
+                old, pid = pid, self.upgrade(daemon, pid)
+                until(lambda: has_ended(old))
+                daemon.is_ending = True
+            self.assertTrue(ask_socket().startswith(b"HTTP/1.1 200"))
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: has_ended(pid))
+        self.assertFalse(Path(path).exists())
+
     def test_a_new_process_that_fails_leaves_the_old_one_serving(self) -> None:
         folder = harness.SCRATCH / f"failing-{uuid.uuid4().hex}"
         folder.mkdir()

@@ -41,13 +41,16 @@ struct Handover: Sendable {
     var descriptors: [Int32] { [channel] + [stateLock].compactMap { $0 } + listening.flatMap(\.descriptors) }
 
     /// What both processes call a listener: its address as the settings have it, or that the service manager
-    /// has opened it.
+    /// has opened it; and whether it speaks TLS.
     static func name(of listener: HTTPListener) -> String {
-        if case .inherited = listener.address { return activatedName }
-        return listener.address.description
+        if case .inherited = listener.address { return activatedName(isSecure: listener.tls != nil) }
+        return listener.address.description + (listener.tls == nil ? "" : secureSuffix)
     }
 
-    private static let activatedName = "activated"
+    private static let secureSuffix = " tls"
+    private static func activatedName(isSecure: Bool) -> String {
+        "activated" + (isSecure ? secureSuffix : "")
+    }
 
     // MARK: - In the old process
 
@@ -145,12 +148,13 @@ struct Handover: Sendable {
 
     /// The sockets that the service manager has opened for an earlier process.
     var activated: InheritedSockets {
-        func descriptors(_ server: String) -> [Int32] {
-            listening.filter { $0.server == server && $0.address == Self.activatedName }
-                .flatMap(\.descriptors)
+        func descriptors(_ server: String, isSecure: Bool = false) -> [Int32] {
+            let name = Self.activatedName(isSecure: isSecure)
+            return listening.filter { $0.server == server && $0.address == name }.flatMap(\.descriptors)
         }
         var sockets = InheritedSockets()
         sockets.http = descriptors("main")
+        sockets.https = descriptors("main", isSecure: true)
         sockets.admin = descriptors("admin")
         return sockets
     }

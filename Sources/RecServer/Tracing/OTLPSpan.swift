@@ -115,7 +115,8 @@ enum OTLPSpan {
                 method == "_OTHER" ? RequestRecord.bounded(request.method, 32) : nil
             ),
             ("http.route", record.route == .other ? nil : record.route.rawValue),
-            ("url.path", record.path), ("url.scheme", "http"), ("server.address", server.address),
+            ("url.path", record.path), ("url.scheme", request.isSecure ? "https" : "http"),
+            ("server.address", server.address),
             ("client.address", request.peer), ("network.protocol.name", "http"),
             ("network.protocol.version", String(request.version.name.dropFirst("HTTP/".count))),
             ("user_agent.original", record.userAgent),
