@@ -6,7 +6,8 @@ extension Span<UInt8> {
     func word(at position: Int) -> UInt64 {
         precondition(position >= 0 && position <= count - 8, "no word at \(position) of \(count)")
         // SAFETY: the eight bytes lie within the span, which outlives the call; any bits are a UInt64.
-        return unsafe UInt64(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: position, as: UInt64.self))
+        return unsafe UInt64(
+            littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: position, as: UInt64.self))
     }
 
     /// The position of the first line feed from `position` on; `count` when there is none.
@@ -33,7 +34,9 @@ extension Span<UInt8> {
             let marks = below | (delete &- 0x0101_0101_0101_0101) & ~delete
             // A tab is below too, so that the eight are looked at one by one.
             if marks & 0x8080_8080_8080_8080 != 0 {
-                for offset in position..<position + 8 where !ASCII.isFieldValue(self[offset]) { return offset }
+                for offset in position..<position + 8 where !ASCII.isFieldValue(self[offset]) {
+                    return offset
+                }
             }
             position &+= 8
         }

@@ -37,7 +37,8 @@ public final class Mailbox<Message: Sendable>: @unchecked Sendable {
         guard isReceiverAsleep.load(ordering: .sequentiallyConsistent),
             isReceiverAsleep.exchange(false, ordering: .sequentiallyConsistent)
         else { return }
-        _ = CLinux_eventfd_signal(wakeUpDescriptor)
+        // A signal that is lost would leave the loop asleep over its mail.
+        for _ in 0..<3 where CLinux_eventfd_signal(wakeUpDescriptor) == 0 { return }
     }
 
     /// The loop is about to sleep: true when it may, false when there is mail. Loop thread only.

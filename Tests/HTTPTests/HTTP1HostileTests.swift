@@ -21,6 +21,11 @@ struct HTTP1HostileTests {
         ("GET * HTTP/1.1", 400),
         ("GET ** HTTP/1.1", 400), ("GET ?a HTTP/1.1", 400), ("GET http:// HTTP/1.1", 400),
         ("GET http:///a HTTP/1.1", 400), ("GET http://u@h/ HTTP/1.1", 400), ("GET ftp://h/ HTTP/1.1", 400),
+        ("GET /. HTTP/1.1", 400), ("GET /.. HTTP/1.1", 400), ("GET /a/./b HTTP/1.1", 400),
+        ("GET /a/../b HTTP/1.1", 400), ("GET /a/.. HTTP/1.1", 400), ("GET http://h/../a HTTP/1.1", 400),
+        ("GET /a\\b HTTP/1.1", 400), ("GET /%zz HTTP/1.1", 400), ("GET /a% HTTP/1.1", 400),
+        ("GET /a%4 HTTP/1.1", 400), ("GET /a%4g?x HTTP/1.1", 400), ("GET /.a/..b/c. HTTP/1.1", 200),
+        ("GET /%2e%2E/.../a HTTP/1.1", 200), ("GET /a?../.%zz HTTP/1.1", 200),
         ("GET http:/a HTTP/1.1", 400), ("GET http://h:x/ HTTP/1.1", 400), ("GET /\t HTTP/1.1", 400),
     ]
 

@@ -28,6 +28,31 @@ struct HTTP1ParserTests {
         return parser.takeRequest()
     }
 
+    @Test func `the authority of an absolute target counts instead of Host`() throws {
+        let request = try #require(parse("GET http://a.example:80/p HTTP/1.1\r\nX: y\r\nHost: other\r\n\r\n"))
+        #expect(request.headers.first("Host") == "a.example:80")
+        #expect(request.headers.first("X") == "y")
+    }
+
+    @Test func `a head that is repeated gives the same request, and one that is not its own`() throws {
+        let parser = HTTP1Parser(limits: HTTPLimits())
+        let once = "GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
+        let other = "GET /c?b HTTP/1.1\r\nHost: a\r\n\r\n"
+        let body = "PUT /d HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+        var events: [HTTP1Parser.Event] = []
+        var story: [String] = []
+        for text in [once, once, other, once, body + "x", body + "y", once] {
+            let bytes = Array(text.utf8)
+            let (event, consumed) = parser.parse(bytes.span)
+            #expect(consumed == bytes.count)
+            let request = try #require(parser.takeRequest())
+            events.append(event)
+            story.append(request.path + String(decoding: request.body, as: UTF8.self))
+        }
+        #expect(events == [.request, .repeated, .request, .request, .request, .request, .request])
+        #expect(story == ["/a", "/a", "/c", "/a", "/dx", "/dy", "/a"])
+    }
+
     @Test(arguments: valid)
     func `every prefix of a valid request is partial and no byte too far is read`(text: String) {
         let bytes = Array(text.utf8)
@@ -36,7 +61,8 @@ struct HTTP1ParserTests {
                 let parser = HTTP1Parser(limits: HTTPLimits())
                 switch parser.parse(span) {
                 case (.partial, _): #expect(count < bytes.count)
-                case (.request, let consumed), (.repeated, let consumed): #expect(count == bytes.count && consumed == count)
+                case (.request, let consumed), (.repeated, let consumed):
+                    #expect(count == bytes.count && consumed == count)
                 case (.failure(let error), _): Issue.record("\(error) after \(count) bytes")
                 }
             }

@@ -26,8 +26,12 @@ class Clock(harness.Case):
             "FAKETIME_TIMESTAMP_FILE": str(self.offset),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # Its remedy for another C library ends waits by the monotonic clock at once.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
-        self.clocked = self.start("--state-dir", str(self.folder), "--retention-days", "30", environment=environment)
+        # The library moves the environment of the process that it begins with, behind which Swift finds the arguments.
+        flags = ("--state-dir", str(self.folder), "--retention-days", "30", "--compute-threads", "2")
+        self.clocked = self.start(*flags, environment=environment, under=("env",))
 
     def jump(self, seconds: float) -> None:
         """Sets the daemon's wall clock off from the real one."""
