@@ -64,6 +64,8 @@ def reset(stream: int, code: int = CANCEL) -> bytes:
 
 
 HELLO = PREFACE + frame(SETTINGS)
+# Of a client that reads all it gets.
+EAGER = PREFACE + setting((4, 1 << 30)) + window(0, 1 << 30)
 
 
 @dataclass
@@ -150,6 +152,8 @@ class Client:
             self.goaway = struct.unpack(">II", payload[:8])
         elif kind == PING and flags & ACK:
             self.acknowledged.append(payload)
+        elif kind == PING:
+            self.send(frame(PING, ACK, 0, payload))
 
     def until(self, condition, seconds: float = 20) -> bool:
         """Reads until the condition holds, or the end."""

@@ -1,5 +1,6 @@
 """More requests than one compute thread can answer: each has its end, health answers, and it is over when they are."""
 
+import json
 import random
 import socket
 import struct
@@ -70,33 +71,25 @@ class Overload(harness.Case):
 
     def test_clients_who_leave_are_not_computed_for(self) -> None:
         daemon = self.start("--compute-threads", "1", "--deadline-ms", "10000")
-        slow = b'{"n":1}\n' * 256
-        batches = [
-            threading.Thread(
-                target=daemon.request, args=("POST", "/recommend", slow, {"Content-Type": "application/x-ndjson"})
-            )
-            for _ in range(2)
-        ]
-        for batch in batches:
-            batch.start()
-        before = metric(daemon, "recserver_requests_abandoned_total")
-        body = b'{"n":1}'
-        request = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        for _ in range(64):
-            peer = socket.create_connection((daemon.host, daemon.port))
+        body = json.dumps(HEAVY | {"degrade": "never"}).encode()
+        head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        peers = [socket.create_connection((daemon.host, daemon.port)) for _ in range(24)]
+        for peer in peers:
             # Closing resets the connection.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            peer.sendall(request % (len(body), body))
+            peer.sendall(head % len(body) + body)
+        limit = time.monotonic() + harness.patience()
+        while metric(daemon, "recserver_queue_depth") < 12 and time.monotonic() < limit:
+            pass
+        for peer in peers:
             peer.close()
-        for batch in batches:
-            batch.join()
         self.assertEqual(daemon.post({"n": 1}).status, 200)
-        self.assertGreater(metric(daemon, "recserver_requests_abandoned_total"), before)
+        self.assertGreater(metric(daemon, "recserver_requests_abandoned_total"), 5)
         self.assertEqual(metric(daemon, "recserver_queue_depth"), 0)
 
     def test_a_batch_makes_room_for_single_requests(self) -> None:
-        daemon = self.start("--compute-threads", "1", "--deadline-ms", "10000", "--batch-max", "2000")
-        users = random.Random(1).choices(range(1, 13), k=2000)
+        daemon = self.start("--compute-threads", "1", "--deadline-ms", "10000")
+        users = random.Random(1).choices(range(1, 13), k=256)
         body = b"".join(b'{"user_id":"demo-drama-%d","n":5}\n' % user for user in users)
         ended: list[float] = []
         answers: list[harness.Answer] = []
@@ -114,6 +107,6 @@ class Overload(harness.Case):
             singles.append(time.monotonic())
         batch.join()
         self.assertEqual(answers[0].status, 200)
-        self.assertEqual(answers[0].body.count(b"\n"), 2000)
+        self.assertEqual(answers[0].body.count(b"\n"), 256)
         # In one piece it would have let none through.
-        self.assertGreater(sum(at < ended[0] for at in singles), 5)
+        self.assertGreater(sum(at < ended[0] for at in singles), 3)
