@@ -90,7 +90,7 @@ let package = Package(
         tests("Artifacts", ["Artifacts", "Kernels", "JSON"]),
         tests("Features", ["Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Threading", ["Threading"]),
-        tests("HTTP", ["HTTP", "Threading", "COpenSSL"]),
+        tests("HTTP", ["HTTP", "Threading", "CNGHTTP2", "COpenSSL"]),
         tests("Retrieval", ["Retrieval", "Features", "Artifacts", "Kernels", "RecCore"]),
         tests("Ranking", ["Ranking", "Features", "Artifacts", "Kernels", "RecCore", "Threading"]),
         tests("UserState", ["UserState", "RecCore", "Threading"]),

@@ -161,6 +161,10 @@ void CLinux_thread_long_slices(void) {
     syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
+void CLinux_thread_yield_by(int32_t niceness) {
+    setpriority(PRIO_PROCESS, (id_t)gettid(), niceness);
+}
+
 // MARK: - Monitor
 
 struct CLinux_monitor {

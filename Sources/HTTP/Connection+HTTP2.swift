@@ -12,11 +12,12 @@ extension Connection {
     func beginHTTP2(_ loop: EventLoop) {
         awaitsPreface = false
         http2 = HTTP2Session(limits: loop.settings.limits, counters: loop.counters.http2, now: loop.now)
-        guard http2 != nil else { return close(loop) }
+        isHTTP2 = http2 != nil
+        guard isHTTP2 else { return close(loop) }
         loop.counters.http2.connections.increase()
     }
 
-    func receive(_ bytes: inout ReadBuffer, _ session: HTTP2Session, _ loop: EventLoop) {
+    func receive(_ bytes: ReadBuffer, _ session: HTTP2Session, _ loop: EventLoop) {
         session.now = loop.now
         bytes.take { session.receive($0) }
         handOut(session, loop)

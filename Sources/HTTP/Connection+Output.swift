@@ -6,25 +6,25 @@ extension Connection {
     var unsentByteCount: Int { output.count - sentByteCount + (tls?.unsentByteCount ?? 0) }
 
     /// Nobody waits for an answer.
-    var isAnswered: Bool { http2?.isIdle ?? pipeline.isEmpty }
+    var isAnswered: Bool { isHTTP2 ? http2?.isIdle ?? true : pendingCount == 0 }
 
     /// Takes the answer to request `sequence`; `settle` sends it.
     func answer(_ sequence: UInt64, _ response: HTTPResponse, _ loop: EventLoop) {
-        if let http2 { return answer(sequence, response, http2, loop) }
+        if isHTTP2, let http2 { return answer(sequence, response, http2, loop) }
         guard let position = unanswered(sequence) else { return }
-        pipeline[position].response = response
+        fill(position, response)
     }
 
     /// Nobody is left to answer request `sequence`: the application's words for that are the answer.
     func abandon(_ sequence: UInt64, _ loop: EventLoop) {
-        if let http2 { return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop) }
+        if isHTTP2, let http2 { return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop) }
         guard let position = unanswered(sequence) else { return }
-        pipeline[position].response = loop.settings.errorResponse(.abandoned)
+        fill(position, loop.settings.errorResponse(.abandoned))
     }
 
     private func unanswered(_ sequence: UInt64) -> Int? {
         let position = sequence &- firstSequence
-        guard position < UInt64(pipeline.count), pipeline[Int(position)].response == nil else { return nil }
+        guard position < UInt64(pendingCount), pipeline[Int(position)].response == nil else { return nil }
         return Int(position)
     }
 
@@ -32,7 +32,7 @@ extension Connection {
     /// happened.
     func settle(_ loop: EventLoop) {
         guard phase != .closed else { return }
-        if let http2 {
+        if isHTTP2, let http2 {
             writeFrames(http2, loop)
         } else {
             writeReadyAnswers(loop)
@@ -45,9 +45,9 @@ extension Connection {
 
     private func writeReadyAnswers(_ loop: EventLoop) {
         var written = 0
-        while written < pipeline.count, let response = pipeline[written].response {
+        while written < pendingCount, let response = pipeline[written].response {
             var form = pipeline[written].form
-            let isLast = written + 1 == pipeline.count
+            let isLast = written + 1 == pendingCount
             if response.closesConnection || loop.isDraining && isLast && !hasUnparsedInput {
                 form.closes = true
             }
@@ -56,16 +56,12 @@ extension Connection {
             if form.closes {
                 if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
                 phase = .finishing
-                firstSequence &+= UInt64(pipeline.count)
-                pipeline.removeAll()
+                dequeue(pendingCount)
                 return
             }
         }
-        if written > 0 {
-            firstSequence &+= UInt64(written)
-            pipeline.removeFirst(written)
-        }
-        if owesContinue, pipeline.isEmpty {
+        if written > 0 { dequeue(written) }
+        if owesContinue, pendingCount == 0 {
             owesContinue = false
             if parser.isInBody, parser.bodyByteCount == 0 {
                 output.append(contentsOf: HTTP1Writer.continueLine)
@@ -162,7 +158,7 @@ extension Connection {
     private func nextDeadline(_ loop: EventLoop) -> UInt64 {
         let times = loop.settings.times
         if phase == .lingering { return lingerSince &+ times.linger }
-        if let http2 { return nextDeadline(http2, loop) }
+        if isHTTP2, let http2 { return nextDeadline(http2, loop) }
         var next = UInt64.max
         if unsentByteCount > 0 { next = blockedSince &+ times.write }
         guard phase == .open else { return next }
@@ -171,7 +167,7 @@ extension Connection {
             next = min(next, bodyDeadline(loop))
         } else if isMidHead || requestCount == 0 && !loop.isDraining {
             next = min(next, (requestStartedAt ?? idleSince) &+ times.head)
-        } else if pipeline.isEmpty, unsentByteCount == 0, !hasUnparsedInput {
+        } else if pendingCount == 0, unsentByteCount == 0, !hasUnparsedInput {
             next = min(next, idleSince &+ times.idle)
             if loop.isDraining { next = min(next, max(idleSince, loop.drainingSince) &+ times.drainIdle) }
         }
@@ -197,7 +193,7 @@ extension Connection {
                 loop.counters.timeouts.increase()
                 return close(loop)
             }
-            if let http2 { return expire(http2, loop) }
+            if isHTTP2, let http2 { return expire(http2, loop) }
             guard phase == .open, parser.isInBody || isMidHead else { return close(loop) }
             fail(.requestTimeout, loop)
         }

@@ -36,8 +36,8 @@ extension Connection {
         }
     }
 
-    /// What a request says of its peer. Nobody for whom a proxy may speak is on this machine, whatever address
-    /// is given.
+    /// What a request says of its peer. Nobody for whom a proxy may speak is on this machine, whatever
+    /// address is given.
     func describePeer(in request: inout HTTPRequest, _ loop: EventLoop) {
         request.peer = peer
         request.isLoopback = isLoopback

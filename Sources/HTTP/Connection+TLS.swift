@@ -44,7 +44,7 @@ extension Connection {
         loop.opened.open(loop.scratch, by: &tls.session, output: &tls.sealed)
         if tls.sealed.isEmpty { loop.recycleSealed(&tls.sealed) }
         if tls.isHandshaking { noteHandshake(tls, loop) }
-        if !loop.opened.isEmpty { take(&loop.opened, loop) }
+        if !loop.opened.isEmpty { take(loop.opened, loop) }
         switch tls.session?.state {
         // What waits to be parsed comes before the end of it, which FIN will tell again.
         case .ended where !hasUnparsedInput: endInput(loop)
@@ -98,8 +98,8 @@ extension Connection {
         presence.leave()
         http2?.leave()
         http2 = nil
-        firstSequence &+= UInt64(pipeline.count)
-        pipeline.removeAll()
+        isHTTP2 = false
+        dequeue(pendingCount)
         output.removeAll()
         sentByteCount = 0
         lingers = true

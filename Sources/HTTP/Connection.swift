@@ -48,9 +48,11 @@ final class Connection {
     let parser: HTTP1Parser
     /// The codec in place of `parser`, once the peer has begun HTTP/2.
     var http2: HTTP2Session?
+    /// True from then on; a plain value is cheaper to look at than a reference.
+    var isHTTP2 = false
     /// The first bytes may still be those that begin HTTP/2.
     var awaitsPreface = true
-    var input = ReadBuffer()
+    let input = ReadBuffer()
     /// `input` begins a request that the parser has not seen.
     var hasUnparsedInput = false
     /// The socket has bytes, or its end, as far as epoll has told.
@@ -60,7 +62,9 @@ final class Connection {
     var requestCount = 0
 
     // Output
-    var pipeline: [PendingAnswer] = []
+    private(set) var pipeline: [PendingAnswer] = []
+    /// Requests in `pipeline`.
+    private(set) var pendingCount = 0
     /// Sequence number of `pipeline[0]`.
     var firstSequence: UInt64 = 0
     var output: [UInt8] = []
@@ -100,8 +104,8 @@ final class Connection {
 
     /// Back-pressure: while answers wait for handlers or for the peer, no further request is begun.
     private func isPaused(_ limits: HTTPLimits) -> Bool {
-        if http2 != nil { return unsentByteCount > limits.unsentBytesMax }
-        return (pipeline.count >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
+        if isHTTP2 { return unsentByteCount > limits.unsentBytesMax }
+        return (pendingCount >= limits.pipelinedRequestsMax || unsentByteCount > limits.unsentBytesMax)
             && !parser.isInBody
     }
 
@@ -139,7 +143,7 @@ final class Connection {
                 dropInput(loop)
             } else if hasUnparsedInput {
                 hasUnparsedInput = false
-                parse(&input, loop)
+                parse(input, loop)
                 if input.isEmpty { input.release() }
             } else if isHandshaking, !loop.takeHandshakeTurn() {
                 return loop.schedule(self)
@@ -156,7 +160,7 @@ final class Connection {
             // A short read has emptied the socket; the next byte is a new edge.
             if count < loop.scratch.capacity, !hasPeerEnded { isReadable = false }
             if awaitsProxyHeader, !takeProxyHeader(loop) { return }
-            if let tls { receive(through: tls, loop) } else { take(&loop.scratch, loop) }
+            if let tls { receive(through: tls, loop) } else { take(loop.scratch, loop) }
         case .wouldBlock: isReadable = false
         case .end: endInput(loop)
         case .failed: close(loop)
@@ -164,9 +168,9 @@ final class Connection {
     }
 
     /// Takes plaintext, of which nothing is left in `bytes`' owner's hands afterwards.
-    func take(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+    func take(_ bytes: ReadBuffer, _ loop: EventLoop) {
         if input.isEmpty {
-            parse(&bytes, loop)
+            parse(bytes, loop)
             if !bytes.isEmpty, phase == .open { input.append(bytes) }
         } else {
             input.append(bytes)
@@ -191,30 +195,32 @@ final class Connection {
         phase = .finishing
     }
 
-    private func parse(_ bytes: inout ReadBuffer, _ loop: EventLoop) {
+    private func parse(_ bytes: ReadBuffer, _ loop: EventLoop) {
         if awaitsPreface, !lookForPreface(bytes, loop) { return }
-        if let http2 { return receive(&bytes, http2, loop) }
-        var request: HTTPRequest?
-        while phase == .open {
-            if isPaused(loop.settings.limits) {
-                hasUnparsedInput = !bytes.isEmpty
-                return
-            }
-            switch bytes.parse(with: parser) {
+        if isHTTP2, let http2 { return receive(bytes, http2, loop) }
+        guard phase == .open, takesMore(bytes, loop) else { return }
+        var event = bytes.parse(with: parser)
+        while true {
+            switch event {
             case .partial: return notePartial(bytes, loop)
-            case .repeated where request != nil: break
-            case .request, .repeated: request = takeRequest(loop)
             case .failure(let error): return fail(error, loop)
+            case .request, .repeated:
+                guard var request = parser.takeRequest() else { return }
+                describe(&request, loop)
+                repeat {
+                    dispatch(request, loop)
+                    guard phase == .open, !bytes.isEmpty, takesMore(bytes, loop) else { return }
+                    event = bytes.parse(with: parser)
+                } while event == .repeated
             }
-            if let request { dispatch(request, loop) }
-            if bytes.isEmpty { return }
         }
     }
 
-    private func takeRequest(_ loop: EventLoop) -> HTTPRequest? {
-        guard var request = parser.takeRequest() else { return nil }
-        describe(&request, loop)
-        return request
+    /// False when no further request may be begun yet.
+    private func takesMore(_ bytes: ReadBuffer, _ loop: EventLoop) -> Bool {
+        guard isPaused(loop.settings.limits) else { return true }
+        hasUnparsedInput = !bytes.isEmpty
+        return false
     }
 
     private func notePartial(_ bytes: ReadBuffer, _ loop: EventLoop) {
@@ -232,15 +238,15 @@ final class Connection {
         bodyStartedAt = nil
         owesContinue = false
         let closes = !request.isKeepAlive || requestCount >= loop.settings.limits.requestsPerConnectionMax
-        let sequence = firstSequence &+ UInt64(pipeline.count)
+        let sequence = firstSequence &+ UInt64(pendingCount)
         let form = HTTP1Writer.Form(
             isHEAD: request.method == "HEAD", isHTTP10: request.version == .http10, closes: closes)
         if closes { phase = .finishing }
         guard let response = loop.hand(request, connection: key, sequence: sequence) else {
-            return pipeline.append(PendingAnswer(form: form))
+            return enqueue(PendingAnswer(form: form))
         }
         guard !closes, isDirect(response, loop) else {
-            return pipeline.append(PendingAnswer(form: form, response: response))
+            return enqueue(PendingAnswer(form: form, response: response))
         }
         firstSequence &+= 1
         write(response, form, loop)
@@ -248,7 +254,7 @@ final class Connection {
 
     /// True when an answer can be written at once: none is before it, and it does not end the connection.
     private func isDirect(_ response: HTTPResponse, _ loop: EventLoop) -> Bool {
-        pipeline.isEmpty && !response.closesConnection && !loop.isDraining
+        pendingCount == 0 && !response.closesConnection && !loop.isDraining
     }
 
     /// Adds what the bytes do not say.
@@ -264,6 +270,23 @@ final class Connection {
         loop.counters.requests.increase()
     }
 
+    // MARK: - Pipeline
+
+    private func enqueue(_ answer: PendingAnswer) {
+        pipeline.append(answer)
+        pendingCount += 1
+    }
+
+    /// Sets the answer at a position of the pipeline.
+    func fill(_ position: Int, _ response: HTTPResponse) { pipeline[position].response = response }
+
+    /// Drops the first `count` requests of the pipeline, which are answered, or will never be.
+    func dequeue(_ count: Int) {
+        firstSequence &+= UInt64(count)
+        pendingCount -= count
+        pipeline.removeFirst(count)
+    }
+
     /// Refuses what the peer sends: the answer follows those pending, then the connection closes.
     func fail(_ error: HTTPProtocolError, _ loop: EventLoop) {
         if error == .requestTimeout {
@@ -274,7 +297,7 @@ final class Connection {
         owesContinue = false
         lingers = true
         phase = .finishing
-        pipeline.append(
+        enqueue(
             PendingAnswer(form: .init(closes: true), response: loop.settings.errorResponse(error)))
     }
 }

@@ -54,15 +54,15 @@ final class EventLoop {
     let mailbox: Mailbox<LoopMessage>
     let counters: LoopCounters
     /// Receives for all connections: 64 KiB, the most that one read brings.
-    var scratch = ReadBuffer(capacity: 65_536)
+    let scratch = ReadBuffer(capacity: 65_536)
     /// The plaintext of what `scratch` holds; without memory until the first TLS connection.
-    var opened = ReadBuffer()
-    var timers: Timers
+    let opened = ReadBuffer()
+    let timers: Timers
     var now: UInt64
     private(set) var isDraining = false
     private(set) var drainingSince: UInt64 = 0
 
-    var poller: Poller
+    let poller: Poller
     var listeners: [ListeningSocket]
     var spare = SpareDescriptor()
     /// Until when no connections are accepted.
@@ -77,8 +77,11 @@ final class EventLoop {
     private var isFinishing = false
     private var isAborting = false
 
-    private var events: [Poller.Event] = []
     private var mail: [LoopMessage] = []
+    // Flags beside the lists: plain values, access to which need not be watched, are all that an idle list
+    // costs in a round.
+    private var hasTouched = false
+    private var hasRunnable = false
     private var touched: [Connection] = []
     private var settling: [Connection] = []
     private var runnable: [Connection] = []
@@ -108,6 +111,7 @@ final class EventLoop {
 
     /// Serves until told to leave.
     func run() {
+        var events: [Poller.Event] = []
         while !(isAborting || isFinishing && openCount == 0) {
             poller.wait(milliseconds: sleepLimit(), into: &events)
             mailbox.didWake()
@@ -126,7 +130,8 @@ final class EventLoop {
 
     /// Lets the connections go on that have more to do.
     private func goOn() {
-        guard !runnable.isEmpty else { return }
+        guard hasRunnable else { return }
+        hasRunnable = false
         swap(&runnable, &running)
         for connection in running {
             connection.isRunnable = false
@@ -139,7 +144,7 @@ final class EventLoop {
 
     /// How long epoll may sleep: nil for ever.
     private func sleepLimit() -> Int? {
-        guard runnable.isEmpty, mailbox.prepareToSleep() else { return 0 }
+        guard !hasRunnable, mailbox.prepareToSleep() else { return 0 }
         let timer = timers.millisecondsUntilNext(now: now)
         guard let acceptsAgainAt else { return timer }
         let pause = acceptsAgainAt <= now ? 0 : Int((acceptsAgainAt - now) / 1_000_000) + 1
@@ -155,19 +160,19 @@ final class EventLoop {
         default:
             guard let connection = connection(event.key) else { return }
             connection.handle(event, self)
-            touch(connection)
-            settle()
+            connection.settle(self)
         }
     }
 
     /// Delivers the mail, then lets every connection that something happened to send and set its timer.
     private func settle() {
-        mailbox.drain(into: &mail)
-        if !mail.isEmpty {
+        if mailbox.hasMail {
+            mailbox.drain(into: &mail)
             for message in mail { deliver(message) }
             mail.removeAll(keepingCapacity: true)
         }
-        guard !touched.isEmpty else { return }
+        guard hasTouched else { return }
+        hasTouched = false
         swap(&touched, &settling)
         for connection in settling {
             connection.isTouched = false
@@ -210,8 +215,8 @@ final class EventLoop {
             acceptsAgainAt = nil
             if (try? watchListeners()) == nil { pauseAccepting() }
         }
+        guard timers.isDue(now) else { return }
         timers.advance(to: now, into: &expired)
-        guard !expired.isEmpty else { return }
         for entry in expired { connection(entry.key)?.expire(tick: entry.tick, self) }
         expired.removeAll(keepingCapacity: true)
     }
@@ -243,6 +248,7 @@ final class EventLoop {
         guard !connection.isTouched else { return }
         connection.isTouched = true
         touched.append(connection)
+        hasTouched = true
     }
 
     /// Lists the connection to go on in the next round although no event will tell.
@@ -250,6 +256,7 @@ final class EventLoop {
         guard !connection.isRunnable else { return }
         connection.isRunnable = true
         runnable.append(connection)
+        hasRunnable = true
     }
 
     // MARK: - Handing requests to the application
@@ -317,7 +324,7 @@ final class EventLoop {
 
     /// Gives `opened` its memory: one read, the record that a session may hold, and some.
     func prepareForTLS() {
-        if opened.capacity == 0 { opened = ReadBuffer(capacity: scratch.capacity + 32_768) }
+        if opened.capacity == 0 { opened.reserve(scratch.capacity + 32_768) }
     }
 
     /// Whether a connection may go on with its handshake in this turn of the loop.

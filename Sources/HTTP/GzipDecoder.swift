@@ -12,8 +12,8 @@ public enum GzipDecoder {
         case unavailable
     }
 
-    /// The most bytes that one byte may become, once there are more than `ratioBytes`; what people send becomes
-    /// 5 to 30, deflate's most is 1,032.
+    /// The most bytes that one byte may become, once there are more than `ratioBytes`; what people send
+    /// becomes 5 to 30, deflate's most is 1,032.
     public static let ratioMax = 256
     /// Up to here the ratio is nobody's concern.
     public static let ratioBytes = 65_536

@@ -118,6 +118,7 @@ struct HTTP2Head {
         if cookieCount > 1 { joinCookies() }
         var end = path.lowerBound
         while end < path.upperBound, bytes[end] != ASCII.questionMark { end += 1 }
+        guard bytes.span.extracting(path.lowerBound..<end).isPlainPath else { throw .malformedTarget }
         let query = end < path.upperBound ? bytes[end + 1..<path.upperBound] : nil
         return HTTPRequest(
             method: name, path: String(decoding: bytes[path.lowerBound..<end], as: UTF8.self),

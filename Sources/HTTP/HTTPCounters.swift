@@ -68,8 +68,3 @@ final class LoopCounters: Sendable {
         tls.add(to: &sum.tls)
     }
 }
-
-extension Atomic<Int> {
-    /// Adds without a locked instruction: for counters with one writer.
-    func increase(by amount: Int = 1) { store(load(ordering: .relaxed) &+ amount, ordering: .relaxed) }
-}

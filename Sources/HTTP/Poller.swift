@@ -21,7 +21,8 @@ struct Poller: ~Copyable {
     }
 
     private let descriptor: Int32
-    private var events = Array(repeating: CLinux_event(), count: 256)
+    /// 64: what still fits the stack without an allocation; more events come with the next call.
+    private static let batch = 64
 
     init() throws(IOError) {
         descriptor = CLinux_epoll_create()
@@ -49,18 +50,17 @@ struct Poller: ~Copyable {
     func remove(_ fd: Int32) { _ = CLinux_epoll_remove(descriptor, fd) }
 
     /// Waits for events: nil for ever, 0 not at all. Replaces the content of `happened`.
-    mutating func wait(milliseconds: Int?, into happened: inout [Event]) {
+    func wait(milliseconds: Int?, into happened: inout [Event]) {
         happened.removeAll(keepingCapacity: true)
-        let capacity = Int32(events.count)
-        // SAFETY: the callee writes at most `capacity` events into the array during the call.
-        let count = unsafe events.withUnsafeMutableBufferPointer { buffer -> Int32 in
-            guard let base = buffer.baseAddress else { return 0 }
-            return unsafe CLinux_epoll_wait(
-                descriptor, base, capacity, milliseconds.map { Int32(clamping: $0) } ?? -1)
-        }
-        // A failure here means a wrong descriptor; the loop goes on with its timers.
-        for position in 0..<max(0, Int(count)) {
-            happened.append(Event(key: events[position].key, bits: events[position].events))
+        let timeout = milliseconds.map { Int32(clamping: $0) } ?? -1
+        // SAFETY: the callee writes at most `batch` events into the buffer, and only those are read.
+        unsafe withUnsafeTemporaryAllocation(of: CLinux_event.self, capacity: Self.batch) { buffer in
+            guard let base = buffer.baseAddress else { return }
+            // A failure here means a wrong descriptor; the loop goes on with its timers.
+            let count = unsafe CLinux_epoll_wait(descriptor, base, Int32(Self.batch), timeout)
+            for position in 0..<max(0, Int(count)) {
+                unsafe happened.append(Event(key: buffer[position].key, bits: buffer[position].events))
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 /// ones.
 ///
 /// A deadline beyond the wheel's horizon (17 s) fires early as an entry, and its owner sets it again.
-struct Timers {
+final class Timers {
     struct Entry: Equatable {
         var key: UInt64
         /// The tick the entry was set for: tells the owner's present entry from its stale ones.
@@ -28,7 +28,7 @@ struct Timers {
     }
 
     /// Sets an entry that fires at or after `deadline`, unless that is beyond the horizon; returns its tick.
-    mutating func set(_ key: UInt64, deadline: UInt64) -> UInt64 {
+    func set(_ key: UInt64, deadline: UInt64) -> UInt64 {
         let tick = tick(for: deadline)
         slots[Int(tick % UInt64(Self.slotCount))].append(Entry(key: key, tick: tick))
         count += 1
@@ -36,8 +36,11 @@ struct Timers {
         return tick
     }
 
+    /// False when `advance` would find nothing.
+    func isDue(_ now: UInt64) -> Bool { now >> Self.shift >= earliest }
+
     /// Moves the entries whose tick has come into `expired`.
-    mutating func advance(to now: UInt64, into expired: inout [Entry]) {
+    func advance(to now: UInt64, into expired: inout [Entry]) {
         let target = now >> Self.shift
         guard target > current else { return }
         guard count > 0, earliest <= target else {

@@ -32,8 +32,8 @@ extension NetworkAddress {
         NetworkAddress(high: high & ~(UInt64.max >> bits), low: low & ~(UInt64.max >> max(0, bits - 64)))
     }
 
-    /// Whose connections are counted together: one IPv4 address, or one IPv6 network of 64 bits, which is what
-    /// one customer has.
+    /// Whose connections are counted together: one IPv4 address, or one IPv6 network of 64 bits, which is
+    /// what one customer has.
     var countingGroup: NetworkAddress { ipv4 == nil ? masked(to: 64) : self }
 }
 

@@ -13,6 +13,8 @@ struct Job: Sendable {
     let queuedAt: UInt64
     /// The fullest answer there is time for, as the queue behind the job says.
     var relief = StagePlan.full
+    /// How far a batch has come that makes room for others.
+    var batch: BatchProgress?
 
     var requestID: String { context.requestID }
 
@@ -37,14 +39,18 @@ final class ComputePool: Sendable {
 
     /// Starts the threads that `policy` names, the one that answers what has waited too long, and the one of
     /// shadow requests.
-    init(_ policy: AdmissionPolicy, service: RecommendService) throws(ThreadingError) {
+    ///
+    /// - Parameter niceness: by how much compute threads give way to the loops, 0 to 19.
+    init(
+        _ policy: AdmissionPolicy, niceness: Int = 0, service: RecommendService
+    ) throws(ThreadingError) {
         let queue = AdmissionQueue<Job>(policy, isGone: { $0.exchange.isClosed })
         let shadow = try Shadow(service.metrics.shadow, isBusy: { queue.count > 0 })
         let follower =
             service.users == nil ? nil : try StateFollower(service, isBusy: { queue.count > 0 })
         let worker = ComputeWorker(
             service: service, shadow: shadow, waits: SequenceWaits(threads: policy.threads),
-            follower: follower)
+            follower: follower, isAwaited: { queue.count > 0 })
         var threads: [NamedThread] = []
         let begun = begun
         for index in 0..<policy.threads {
@@ -52,14 +58,17 @@ final class ComputePool: Sendable {
                 try NamedThread(name: "compute-\(index)") {
                     // Requests are the parallelism; OpenMP's setting is per thread.
                     FaissIndex.setThreads(1)
+                    ThreadPriority.yield(by: niceness)
                     while let turn = queue.take(thread: index) {
                         for entry in turn.stale { worker.end(entry, retryAfter: queue.retryAfter()) }
                         guard let taken = turn.taken else { continue }
                         begun.add()
                         var job = taken.entry.element
                         job.relief = taken.relief
-                        service.metrics.admission.record(taken.entry)
-                        worker.answer(job)
+                        if job.batch == nil { service.metrics.admission.record(taken.entry) }
+                        if let job = worker.answer(job), let batch = job.batch {
+                            queue.resume(job, batch.rest, thread: index)
+                        }
                     }
                 })
         }
@@ -129,6 +138,8 @@ struct ComputeWorker {
     let waits: SequenceWaits
     /// What follows from requests and changes of user state, later; nil where none is kept.
     var follower: StateFollower?
+    /// Whether requests wait for a thread.
+    var isAwaited: @Sendable () -> Bool = { false }
 
     /// Ends a job that waited too long, or whose client has gone.
     func end(_ entry: WaitingLine<Job>.Entry, retryAfter: @autoclosure () -> Int) {
@@ -156,17 +167,26 @@ struct ComputeWorker {
     }
 
     /// Runs one request to its end and answers it.
-    func answer(_ job: Job) {
-        var clock = waited(job)
+    /// - Returns: a batch that is to go on later.
+    @discardableResult
+    func answer(_ job: Job) -> Job? {
+        var job = job
+        var clock = job.batch?.clock ?? waited(job)
+        if job.batch != nil { clock.end(.queue) }
         if job.exchange.isClosed {
             // Nobody reads the answer: the time is better spent on the next request.
-            return service.abandon(job.request, job.context, route: job.match.route, clock)
+            service.abandon(job.request, job.context, route: job.match.route, clock)
+            return nil
         }
         var copies: [ShadowJob] = []
+        defer { for copy in copies { shadow.offer(copy) } }
         let response: HTTPResponse
         do throws(Problem) {
-            let plain = try service.edge.inflated(job)
-            guard let made = try respond(to: plain, &clock, &copies) else { return }
+            // A batch that goes on is inflated already.
+            if job.batch == nil { job = try service.edge.inflated(job) }
+            guard let made = try respond(to: &job, &clock, &copies) else {
+                return job.batch == nil ? nil : job
+            }
             response = made
         } catch {
             note(error, job)
@@ -177,15 +197,15 @@ struct ComputeWorker {
             "answered",
             metadata: job.metadata.merging(
                 ["status": "\(response.status)", "timing": "\(clock.header)"], uniquingKeysWith: { $1 }))
-        for copy in copies { shadow.offer(copy) }
+        return nil
     }
 
-    /// - Returns: nil when the answer is given later: once a change is durable.
+    /// - Returns: nil when the answer is given later: once a change is durable, or the rest of a batch done.
     private func respond(
-        to job: Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
+        to job: inout Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
     ) throws(Problem) -> HTTPResponse? {
         switch job.match {
-        case .recommend: try recommend(job, &clock, &copies)
+        case .recommend: try recommend(&job, &clock, &copies)
         case .similar(let itemID): try similar(job, itemID: itemID, &clock)
         case .events: try postEvents(job, &clock)
         case .user(let method, let id): try user(id, method, job, &clock)

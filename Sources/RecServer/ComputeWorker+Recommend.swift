@@ -8,11 +8,12 @@ extension ComputeWorker {
     static let ndjson = "application/x-ndjson"
 
     /// - Parameter copies: receives what the shadow has to do.
+    /// - Returns: nil for a batch that is to go on later.
     func recommend(
-        _ job: Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
-    ) throws(Problem) -> HTTPResponse {
+        _ job: inout Job, _ clock: inout StageClock, _ copies: inout [ShadowJob]
+    ) throws(Problem) -> HTTPResponse? {
         let headers = try RequestHeaders(job.request.headers)
-        if try isBatch(job.request) { return try recommendBatch(job, headers, &clock, &copies) }
+        if try isBatch(job.request) { return try recommendBatch(&job, headers, &clock, &copies) }
         let body = try answer(
             job, job.request.body, headers, receivedAt: job.request.receivedAt, &clock, &copies)
         return applied(
@@ -20,7 +21,7 @@ extension ComputeWorker {
     }
 
     /// The encoded answer to one body: the job's or a line of it.
-    private func answer(
+    func answer(
         _ job: Job, _ body: [UInt8], _ headers: RequestHeaders, receivedAt: UInt64, _ clock: inout StageClock,
         _ copies: inout [ShadowJob]
     ) throws(Problem) -> [UInt8] {
@@ -81,53 +82,10 @@ extension ComputeWorker {
             copies.append(
                 ShadowJob(
                     bundle: shadow, request: request, stored: stored,
-                    sent: recommendation.items.map(\.itemID)))
+                    sent: recommendation.items.map(\.itemID), erasures: service.erasures,
+                    erasuresBefore: erasures))
         }
         return answer
-    }
-
-    /// Answers line by line: an answer or a problem for each, in order.
-    ///
-    /// The batch was admitted as one request. A line's deadline counts from when the line's own work begins,
-    /// so that the last line has as much time as the first.
-    private func recommendBatch(
-        _ job: Job, _ headers: RequestHeaders, _ clock: inout StageClock, _ copies: inout [ShadowJob]
-    ) throws(Problem) -> HTTPResponse {
-        var lines = job.request.body.split(separator: 0x0A, omittingEmptySubsequences: false)
-        // The last line's end begins no other.
-        if lines.last?.isEmpty ?? false { lines.removeLast() }
-        guard lines.count <= service.settings.batchMax else {
-            throw Problem(
-                .outOfRange,
-                errors: [
-                    .init(pointer: "", detail: "\(lines.count) lines, at most \(service.settings.batchMax)")
-                ])
-        }
-        var body: [UInt8] = []
-        for (index, line) in lines.enumerated() {
-            if job.exchange.isClosed {
-                // Nobody reads the rest.
-                service.metrics.abandoned.add()
-                break
-            }
-            let start = MonotonicClock.nanoseconds
-            var lineClock = StageClock(start: start, keepsParts: clock.keepsParts)
-            do throws(Problem) {
-                // An empty body asks for the popular list; an empty line is a slip.
-                guard !line.isEmpty else { throw Problem(.malformedJSON, "the line is empty") }
-                body += try answer(job, Array(line), headers, receivedAt: start, &lineClock, &copies)
-                service.metrics.batchLinesAnswered.add()
-            } catch {
-                note(error, job)
-                service.metrics.batchLinesRefused.add()
-                body += error.encoded(requestID: job.requestID, line: index + 1)
-            }
-            body.append(0x0A)
-            clock.add(lineClock)
-        }
-        var response = service.response(json: body, requestID: job.requestID, serverTiming: clock.header)
-        response.headers[0] = ("Content-Type", Self.ndjson)
-        return applied(headers, response)
     }
 
     func applied(_ headers: RequestHeaders, _ response: HTTPResponse) -> HTTPResponse {

@@ -107,7 +107,8 @@ final class Server: Sendable {
         let wanted = configuration.integer("compute_threads")
         let threads = wanted == 0 ? NamedThread.processorCount : wanted
         let pool = try ComputePool(
-            AdmissionPolicy(configuration, threads: threads), service: service)
+            AdmissionPolicy(configuration, threads: threads),
+            niceness: configuration.integer("compute_nice"), service: service)
         return Parts(pool: pool, loads: try BundleLoads(service, configuration, threads: threads))
     }
 

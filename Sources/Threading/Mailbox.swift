@@ -8,10 +8,12 @@ import Synchronization
 /// watched edge-triggered and never read. The number of messages is bounded by what the senders were admitted
 /// to send (one per request).
 public final class Mailbox<Message: Sendable>: @unchecked Sendable {
-    // Sendable because `messages` and `isReceiverAsleep` are touched only while `monitor` is locked.
+    // Sendable because `messages` is touched only while `monitor` is locked.
     private let monitor = Monitor()
     private var messages: [Message] = []
-    private var isReceiverAsleep = false
+    // Each side writes its own of these two, then reads the other's: in one order for all threads, so that one
+    // of them sees what the other did.
+    private let isReceiverAsleep = Atomic<Bool>(false)
     private let hasMessages = Atomic<Bool>(false)
 
     /// Becomes readable (an edge) when the sleeping loop has to wake; owned by the mailbox.
@@ -30,27 +32,27 @@ public final class Mailbox<Message: Sendable>: @unchecked Sendable {
     public func send(_ message: Message) {
         monitor.lock()
         messages.append(message)
-        hasMessages.store(true, ordering: .releasing)
-        let wakes = isReceiverAsleep
-        isReceiverAsleep = false
+        hasMessages.store(true, ordering: .sequentiallyConsistent)
         monitor.unlock()
-        if wakes { _ = CLinux_eventfd_signal(wakeUpDescriptor) }
+        guard isReceiverAsleep.load(ordering: .sequentiallyConsistent),
+            isReceiverAsleep.exchange(false, ordering: .sequentiallyConsistent)
+        else { return }
+        _ = CLinux_eventfd_signal(wakeUpDescriptor)
     }
 
     /// The loop is about to sleep: true when it may, false when there is mail. Loop thread only.
     public func prepareToSleep() -> Bool {
-        monitor.lock()
-        defer { monitor.unlock() }
-        isReceiverAsleep = messages.isEmpty
-        return isReceiverAsleep
+        isReceiverAsleep.store(true, ordering: .sequentiallyConsistent)
+        guard hasMessages.load(ordering: .sequentiallyConsistent) else { return true }
+        isReceiverAsleep.store(false, ordering: .relaxed)
+        return false
     }
 
     /// The loop is awake again, senders need not wake it. Loop thread only.
-    public func didWake() {
-        monitor.lock()
-        isReceiverAsleep = false
-        monitor.unlock()
-    }
+    public func didWake() { isReceiverAsleep.store(false, ordering: .relaxed) }
+
+    /// False when `drain` would find nothing. Loop thread only.
+    public var hasMail: Bool { hasMessages.load(ordering: .acquiring) }
 
     /// Moves all mail, oldest first, into the empty `batch`; its storage is kept for later mail. Loop thread
     /// only.

@@ -1,4 +1,4 @@
-internal import JSON
+public import JSON
 public import RecCore
 
 /// One line of an export of the user state, and of what is imported.
@@ -138,25 +138,32 @@ public enum StateRecord: Sendable, Equatable {
         writer.value("event")
         writer.key("user_id")
         writer.value(user)
+        event.writeMembers(to: &writer)
+    }
+}
+
+extension StoredEvent {
+    /// Writes the event as members of the object that is open.
+    public func writeMembers(to writer: inout JSONWriter) {
         writer.key("item_id")
-        writer.value(event.itemID)
-        if let action = event.action {
+        writer.value(itemID)
+        if let action {
             writer.key("action")
             writer.value(action)
         }
         writer.key("timestamp")
-        writer.value(event.time)
+        writer.value(time)
         writer.key("event_id")
-        writer.value(event.eventID)
-        if let value = event.value {
+        writer.value(eventID)
+        if let value {
             writer.key("value")
             writer.value(value)
         }
-        if let recommendationID = event.recommendationID {
+        if let recommendationID {
             writer.key("recommendation_id")
             writer.value(recommendationID)
         }
-        if let position = event.position {
+        if let position {
             writer.key("position")
             writer.value(position)
         }

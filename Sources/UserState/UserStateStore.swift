@@ -3,6 +3,15 @@
 /// The embedded one is SQLite; a shared one (a Redis Cluster) fits the same shape: every change names its
 /// users, reads are of one user, and nothing asks for an order among users.
 public protocol UserStateStore: Sendable {
+    /// Names this store among all: commits and sequences of another one mean nothing here.
+    var epoch: UInt64 { get }
+
+    /// Number of the newest durable commit of this process.
+    var commit: Int64 { get }
+
+    /// The descriptor of a lock by which only one process and those it leaves this to write; nil without one.
+    var lock: Int32? { get }
+
     /// What is held of a user; nil when nothing is. Any thread.
     func user(_ id: String) throws(UserStateError) -> StoredUser?
 
@@ -42,17 +51,8 @@ public protocol UserStateStore: Sendable {
     /// make.
     func pseudonym(of user: String) -> String
 
-    /// Number of the newest durable commit of this process.
-    var commit: Int64 { get }
-
     /// Number of the newest durable commit of any process. Any thread.
     func readCommit() throws(UserStateError) -> Int64
-
-    /// The descriptor of a lock by which only one process and those it leaves this to write; nil without one.
-    var lock: Int32? { get }
-
-    /// Names this store among all: commits and sequences of another one mean nothing here.
-    var epoch: UInt64 { get }
 }
 
 /// What a commit did.

@@ -1,6 +1,6 @@
 // Sources: Sources/HTTP/ASCII.swift Sources/HTTP/HTTP1Head.swift Sources/HTTP/HTTP1Writer.swift
-// Sources: Sources/HTTP/HTTPCounters.swift Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
-// Sources: Sources/HTTP/HTTPListener.swift
+// Sources: Sources/HTTP/Atomic+Increase.swift Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
+// Sources: Sources/HTTP/ByteArray.swift Sources/HTTP/ClientCertificate.swift
 // Sources: Sources/HTTP/HTTPLimits.swift Sources/HTTP/HTTPRequest.swift Sources/HTTP/HTTPResponse.swift
 // Sources: Sources/HTTP/HTTPTimes.swift Sources/HTTP/Presence.swift Sources/HTTP/HTTP2Block.swift
 // Sources: Sources/HTTP/HTTP2Counters.swift Sources/HTTP/HTTP2FrameScanner.swift
@@ -9,6 +9,12 @@
 // Sources: Sources/Threading/MonotonicClock.swift Tests/HTTPTests/HTTP2Property.swift
 // C: Sources/CLinux/CLinux.c
 // Libraries: nghttp2
+
+/// What errors name; here nothing listens.
+public enum HTTPListener {
+    /// An address.
+    public enum Address: Sendable, Equatable {}
+}
 
 /// One input: bytes behind the preface, or short forms of frames, which reach further than bytes at random.
 @_cdecl("LLVMFuzzerTestOneInput")

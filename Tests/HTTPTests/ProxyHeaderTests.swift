@@ -90,6 +90,7 @@ struct ProxyListenerTests {
             #expect(request.peer == "203.0.113.9")
             #expect(!request.isLoopback)
             exchange.respond(HTTPResponse(status: 204))
+            #expect(client.response()?.status == 204)
         }
     }
 
@@ -105,6 +106,7 @@ struct ProxyListenerTests {
             #expect(request.peer == "127.0.0.1")
             #expect(!request.isLoopback)
             exchange.respond(HTTPResponse(status: 204))
+            #expect(client.response()?.status == 204)
         }
     }
 
@@ -147,6 +149,7 @@ struct ProxyListenerTests {
             #expect(request.peer == peer)
             #expect(request.isLoopback == !isListed)
             exchange.respond(HTTPResponse(status: 204))
+            #expect(client.response()?.status == 204)
         }
     }
 

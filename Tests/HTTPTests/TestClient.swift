@@ -92,6 +92,13 @@ final class TestClient {
         }
     }
 
+    /// What has come and was not taken; waits for more. Nil at the end of the connection.
+    func bytes() -> [UInt8]? {
+        guard !received.isEmpty || receive() else { return nil }
+        defer { received = [] }
+        return received
+    }
+
     /// Everything until the server closes.
     func rest() -> String {
         while receive() {}

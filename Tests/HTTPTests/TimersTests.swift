@@ -7,7 +7,7 @@ struct TimersTests {
     @Test func `an entry never comes early and at most two ticks late`() {
         var random = SplitMix(state: 7)
         let clock = ManualClock()
-        var timers = Timers(now: clock.nanoseconds)
+        let timers = Timers(now: clock.nanoseconds)
         var deadlines: [UInt64: UInt64] = [:]
         var expired: [Timers.Entry] = []
         for key in UInt64(0)..<500 {
@@ -29,7 +29,7 @@ struct TimersTests {
     }
 
     @Test func `a deadline beyond the horizon comes early as an entry`() {
-        var timers = Timers(now: 0)
+        let timers = Timers(now: 0)
         let tick = timers.set(1, deadline: 3_600_000_000_000)
         var expired: [Timers.Entry] = []
         timers.advance(to: 20_000_000_000, into: &expired)
@@ -38,7 +38,7 @@ struct TimersTests {
     }
 
     @Test func `a long sleep loses nothing`() {
-        var timers = Timers(now: 0)
+        let timers = Timers(now: 0)
         for key in UInt64(0)..<100 { _ = timers.set(key, deadline: key * 150_000_000) }
         var expired: [Timers.Entry] = []
         timers.advance(to: 1_000_000_000_000, into: &expired)

@@ -110,7 +110,8 @@ import Testing
         #expect(stale.map(\.element) == [2] && lines.count == 3)
         // Two milliseconds before the deadline there is still time to say so.
         #expect(next == 98 * Self.millisecond)
-        #expect(lines.sweep(now: 99 * Self.millisecond, isGone: { _ in false }, stale: &stale) == 101 * Self.millisecond)
+        let last = lines.sweep(now: 99 * Self.millisecond, isGone: { _ in false }, stale: &stale)
+        #expect(last == 101 * Self.millisecond)
         #expect(stale.map(\.element) == [2, 0, 1])
         #expect(lines.sweep(now: .max, isGone: { _ in false }, stale: &stale) == .max && lines.count == 0)
         #expect(lines.wait(0, now: 0) == 0)
@@ -159,6 +160,25 @@ import Testing
         #expect((4...6).contains(order.count { $0 >= 1000 }))
     }
 
+    @Test func `a batch that makes room is charged for its turn and waits for its lane's next`() {
+        let now = Self.millisecond * 1000
+        var lines = AdmissionLines<Int>(Self.policy(threads: 1))
+        let whole = Work(.batch, byteCount: 10_000)
+        #expect(Self.isAdmitted(lines.offer(1, whole, now: now)))
+        #expect(Self.take(&lines, now: now).element == 1)
+        _ = lines.offer(2, Work(.recommend), now: now)
+        // A quarter in 10 ms.
+        let rest = Work(.batch, byteCount: 7436)
+        lines.resume(1, rest, thread: 0, now: now + 10 * Self.millisecond)
+        #expect(lines.count == 2)
+        #expect(lines.costs[WorkKind.batch.rawValue].estimate(rest.units) == 30 * Self.millisecond)
+        #expect(Self.take(&lines, now: now + 10 * Self.millisecond).element == 2)
+        // It never expires: whoever reads its answer has part of it.
+        #expect(Self.take(&lines, now: now + 100_000 * Self.millisecond).element == 1)
+        // Others wait no longer than for its turn.
+        #expect(lines.wait(0, now: now + 100_000 * Self.millisecond) <= 10 * Self.millisecond)
+    }
+
     @Test func `the limit of a queue that stays long falls to the target, and rises when it is short`() {
         var limit = WaitLimit()
         let target = 5 * Self.millisecond
@@ -196,7 +216,10 @@ import Testing
     @Test func `the cost of work is learned per unit, and one pause does not spoil it`() {
         var cost = WorkCost()
         #expect(cost.estimate(1000) == 0)
-        cost.learn(nanoseconds: 2000, units: 2)
+        // The first runs are slow for reasons of their own: the shortest counts.
+        for nanoseconds in [100_000, 5000, 2000, 9000, 7000, 2000, 3000, 4000] as [UInt64] {
+            cost.learn(nanoseconds: nanoseconds, units: 2)
+        }
         #expect(cost.estimate(1) == 1000 && cost.estimate(10) == 10_000)
         cost.learn(nanoseconds: .max, units: 1)
         #expect(cost.perUnit == 1000 + 7000.0 / 16)
@@ -219,5 +242,37 @@ import Testing
         #expect(advice.secondsAfterRefusal(now: 13 * second) == RetryAdvice.maximum)
         // A second without anything: what was is over.
         #expect((1...2).contains(advice.secondsAfterRefusal(now: 100 * second)))
+    }
+}
+
+@Suite struct DeadlineHintTests {
+    @Test(
+        arguments: [
+            (#"{"deadline_ms":5}"#, 5), (#"{"n":1,"deadline_ms" : 10000 , "x":2}"#, 10_000),
+            ("{\"deadline_ms\"\n:\t20\r\n}", 20), (#"{"a":"deadline_ms","deadline_ms":7}"#, 7),
+            (#"{"a":"\"deadline_ms\":9","deadline_ms":8}"#, 8), ("{}", nil), ("", nil), (#"""#, nil),
+            (#"{"deadline_ms":0}"#, nil), (#"{"deadline_ms":10001}"#, nil), (#"{"deadline_ms":-5}"#, nil),
+            (#"{"deadline_ms":99999999999999999999}"#, nil), (#"{"deadline_ms":"5"}"#, nil),
+            (#"{"deadline_ms""#, nil), (#"{"deadline_ms":"#, nil), (#"{"deadline_ms":50"#, nil),
+            (#"{"deadline_m":5,"xdeadline_ms":6}"#, nil),
+        ] as [(String, Int?)])
+    func `the deadline is found where the body names one`(body: String, milliseconds: Int?) {
+        #expect(
+            DeadlineHint.nanoseconds(Array(body.utf8)) == milliseconds.map { UInt64($0) * 1_000_000 })
+    }
+
+    @Test func `of a long body the beginning and the end are looked at, whole numbers alone`() {
+        let filler = String(repeating: "a", count: 5000)
+        let first = #"{"deadline_ms":5,"user_id":"\#(filler)"}"#
+        let last = #"{"user_id":"\#(filler)","deadline_ms":6}"#
+        let middle = #"{"a":"\#(filler)","deadline_ms":7,"b":"\#(filler)"}"#
+        let found = [first, last, middle].map { DeadlineHint.nanoseconds(Array($0.utf8)) }
+        #expect(found == [5_000_000, 6_000_000, nil])
+        // At every place around the edge: the right deadline or none.
+        for count in 980...1040 {
+            let text = String(repeating: " ", count: count) + #"{"deadline_ms":1234,"u":"\#(filler)"}"#
+            let found = DeadlineHint.nanoseconds(Array(text.utf8))
+            #expect(found == nil || found == 1_234_000_000)
+        }
     }
 }

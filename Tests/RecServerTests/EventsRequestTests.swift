@@ -36,6 +36,49 @@ import UserState
         }
     }
 
+    @Test func `whatever a body is, each of its members is an event within the limits or refused`() throws {
+        let one =
+            #"{"user_id":"ü","item_id":"i\u0041","action":"buy","timestamp":1699999999.5,"event_id":"e","#
+            + #""value":-2e3,"recommendation_id":"r","position":0}"#
+        let seeds = [
+            (one, "application/json"), ("[\(one),\(one),{}]", "application/json"), ("[]", "application/json"),
+            (one + "\n" + one + "\n{\n", Self.ndjson),
+        ]
+        var random = SeededRandom(17)
+        var (kept, refused) = (0, 0)
+        let ids = RecommendRequest.Limits.idBytes
+        for (seed, type) in seeds {
+            for _ in 0..<3000 {
+                let body = Array(seed.utf8).mutated(using: &random)
+                let all = HTTPHeaders([("Content-Type", type)])
+                let request: EventsRequest
+                do throws(Problem) {
+                    request = try EventsRequest(
+                        HTTPRequest(method: "POST", path: "/events", headers: all, body: body),
+                        .init(
+                            headers: RequestHeaders(all), maximum: 4, now: Self.now, accepts: { _ in true },
+                            newID: { "made" }))
+                } catch {
+                    #expect((400..<500).contains(error.kind.status), "\(body)")
+                    refused += 1
+                    continue
+                }
+                #expect(request.members.count <= 4)
+                for case .event(let user, let event) in request.members {
+                    kept += 1
+                    #expect(ids.contains(user.utf8.count) && ids.contains(event.itemID.utf8.count), "\(body)")
+                    #expect(ids.contains(event.eventID.utf8.count), "\(body)")
+                    #expect(event.time.isFinite && event.time <= Self.now + EventsRequest.Limits.ahead)
+                    #expect(event.value?.isFinite ?? true)
+                    // What is kept can be exported and imported.
+                    let record = StateRecord.event(user: user, event)
+                    #expect(try StateRecord(line: Array(record.line.dropLast())) == record, "\(body)")
+                }
+            }
+        }
+        #expect(kept > 1000 && refused > 1000)
+    }
+
     @Test func `every field is read, and what is not said has its default`() throws {
         let full = try read(
             #"{"user_id":"u","item_id":"i","action":"buy","timestamp":5.5,"event_id":"e","#

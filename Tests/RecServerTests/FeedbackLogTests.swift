@@ -69,7 +69,9 @@ import Testing
             log.stop()
             let ids = try Self.lines(folder).map { $0["recommendation_id"] }
             #expect(ids == (0..<500).map { .string("r\($0)") })
-            #expect(log.writer.written.value == 500 && log.writer.dropped.value == 0 && log.writer.errors.value == 0)
+            #expect(
+                log.writer.written.value == 500 && log.writer.dropped.value == 0
+                    && log.writer.errors.value == 0)
         }
     }
 

@@ -62,6 +62,24 @@ import Threading
         #expect(Self.handover.adopted(wanted, of: "other").map(\.address) == wanted.map(\.address))
     }
 
+    @Test func `sockets that the service manager has opened stay what they are called`() {
+        let first = HTTPListener(.inherited(descriptor: 3))
+        let handover = Handover(
+            parent: 1, channel: 2, stateLock: nil,
+            listening: [
+                .init(server: "main", address: Handover.name(of: first), descriptors: [20]),
+                .init(server: "main", address: "127.0.0.1:80", descriptors: [21]),
+                .init(server: "main", address: Handover.name(of: first), descriptors: [22]),
+                .init(server: "admin", address: Handover.name(of: first), descriptors: [23]),
+            ])
+        var expected = InheritedSockets()
+        expected.http = [20, 22]
+        expected.admin = [23]
+        #expect(handover.activated == expected)
+        let listeners = expected.http.map { HTTPListener(.inherited(descriptor: $0)) }
+        #expect(handover.adopted(listeners, of: "main").map(\.address) == listeners.map(\.address))
+    }
+
     @Test func `the new process has this one's variables but for those that name this one`() {
         let environment = Self.handover.environment([
             "PATH=/bin", "WATCHDOG_USEC=5", "WATCHDOG_PID=3", "LISTEN_PID=3", "LISTEN_FDS=1",

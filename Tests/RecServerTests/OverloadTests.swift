@@ -116,12 +116,14 @@ import Testing
         for _ in 0..<4 {
             var probe = simulation
             probe.run(requests)
-            let again = zip(requests, probe.outcomes).filter { $0.1?.kind == .refused || $0.1?.kind == .expired }
-                .map { request, outcome in
-                    var request = request
-                    request.arrivesAt += (outcome?.toldAfter ?? 0) + 10 * Simulation.millisecond
-                    return request
+            let again = zip(requests, probe.outcomes).compactMap { request, outcome in
+                guard let outcome, outcome.kind == .refused || outcome.kind == .expired else {
+                    return nil as Simulation.Request?
                 }
+                var request = request
+                request.arrivesAt += outcome.toldAfter + 10 * Simulation.millisecond
+                return request
+            }
             requests = (requests + again).sorted { $0.arrivesAt < $1.arrivesAt }
         }
         simulation.run(requests)

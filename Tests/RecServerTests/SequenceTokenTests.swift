@@ -63,6 +63,22 @@ import UserState
     }
 }
 
+@Suite struct SequenceTokenFuzzCasesTests {
+    @Test func `every seed, every failure of the past and what is near them holds the property`() throws {
+        let inputs = try FuzzInputs.all(of: "Token")
+        #expect(inputs.count >= 3)
+        var random = SeededRandom(11)
+        for (name, bytes) in inputs {
+            #expect(SequenceTokenProperty.violation(bytes) == nil, "\(name)")
+            #expect(SequenceToken(String(decoding: bytes, as: UTF8.self)) != nil, "\(name)")
+            for _ in 0..<2000 {
+                let changed = bytes.mutated(using: &random)
+                #expect(SequenceTokenProperty.violation(changed) == nil, "\(changed)")
+            }
+        }
+    }
+}
+
 @Suite final class SequenceWaitsTests {
     let folder = FileManager.default.temporaryDirectory.path + "/sequence-waits-" + UUID().uuidString
     let states: UserStates

@@ -142,6 +142,11 @@ import UserState
         for bad in ["", "x", cursor + "A", String(cursor.dropLast()), String(repeating: "é", count: 24)] {
             #expect(page(slates, bad) == nil)
         }
+        var random = SeededRandom(5)
+        for _ in 0..<5000 {
+            let changed = String(decoding: Array(cursor.utf8).mutated(using: &random), as: UTF8.self)
+            #expect(changed == cursor || page(slates, changed) == nil, "\(changed)")
+        }
     }
 
     @Test func `only the slate's user, or nobody named, gets its pages`() throws {

@@ -1,4 +1,6 @@
+import Foundation
 import Ranking
+import Synchronization
 import TestSupport
 import Testing
 import Threading
@@ -110,6 +112,74 @@ import UserState
         }
         let outcomes = cache.counters.reading.outcomes
         for outcome in [HistoryOutcome.hit, .extended, .miss] { #expect(outcomes[outcome, default: 0] > 0) }
+    }
+
+    @Test func `beside writers every answer is as if nothing were kept, and an erased user's is`() throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/stored-history-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let states = try UserStates(directory: folder)
+        let names = (0..<4).map { "u\($0)" }
+        let settings = PipelineSettings(try Configuration())
+        let writing = Atomic<Int>(2)
+        let answers = Atomic<Int>(0)
+        let differences = Atomic<Int>(0)
+        let (snapshot, cache) = (snapshot, cache)
+        let writers = try (0..<2).map { writer in
+            try NamedThread(name: "writer") {
+                var random = SeededRandom(UInt64(writer))
+                for number in 0..<200 {
+                    let user = names[Int.random(in: 0..<names.count, using: &random)]
+                    var event = StoredHistoryTests.event(number)
+                    event.eventID = "\(writer)-\(number)"
+                    let isErasure = number % 50 == 49
+                    let change =
+                        isErasure ? UserChange.erase(user: user) : .append([(user: user, event: event)])
+                    let latch = Latch(count: 1)
+                    while !states.submit(change, completion: { _ in latch.countDown() }) {}
+                    _ = latch.wait(within: .seconds(60))
+                    if isErasure { cache.remove(user: user) }
+                }
+                writing.subtract(1, ordering: .releasing)
+            }
+        }
+        let readers = try (0..<2).map { reader in
+            try NamedThread(name: "reader") {
+                let cached = RecommendPipeline(snapshot, settings, Metrics(), cache: cache)
+                let twin = RecommendPipeline(snapshot, settings, Metrics())
+                var random = SeededRandom(UInt64(10 + reader))
+                var rounds = 0
+                while writing.load(ordering: .acquiring) > 0 || rounds < 50 {
+                    rounds += 1
+                    let name = names[Int.random(in: 0..<names.count, using: &random)]
+                    let stored = (try? states.user(name)) ?? nil
+                    let same = try? Self.isSame(cached, twin, stored ?? StoredUser(id: name))
+                    if same != true { differences.add(1, ordering: .relaxed) }
+                    answers.add(1, ordering: .relaxed)
+                }
+            }
+        }
+        for thread in writers + readers { thread.join() }
+        states.stop()
+        #expect(differences.load(ordering: .relaxed) == 0)
+        #expect(answers.load(ordering: .relaxed) >= 100)
+        #expect(cache.counters.reading.outcomes[.extended, default: 0] > 0)
+    }
+
+    /// Whether two pipelines answer alike for what is held of a user.
+    private static func isSame(
+        _ first: RecommendPipeline, _ second: RecommendPipeline, _ stored: StoredUser
+    ) throws -> Bool {
+        let candidates = stride(from: 0, to: SmallBundle.items, by: 3).map { #"{"item_id":"i\#($0)"}"# }
+        let body =
+            #"{"user_id":"\#(stored.id)","now":\#(SmallBundle.now),"degrade":"never","deadline_ms":10000,"#
+            + #""candidates":[\#(candidates.joined(separator: ","))]}"#
+        let request = try RecommendRequest(body: Array(body.utf8))
+        let answers = try [first, second].map { pipeline in
+            var clock = StageClock(start: 0)
+            return try pipeline.recommend(
+                request, stored: stored, receivedAt: MonotonicClock.nanoseconds, clock: &clock)
+        }
+        return HistoryReuseTests.isSame(answers[0], answers[1])
     }
 
     /// Mostly one more event; also late ones, unknown items, deletions, erasure.

@@ -18,3 +18,22 @@ public enum FuzzInputs {
         return inputs
     }
 }
+
+extension [UInt8] {
+    /// A copy with some bytes changed, put in, taken out or repeated.
+    public func mutated(using random: inout some RandomNumberGenerator) -> [UInt8] {
+        var bytes = self
+        for _ in 0..<Int.random(in: 1...4, using: &random) {
+            let place = Int.random(in: 0...bytes.count, using: &random)
+            let end = Swift.min(bytes.count, place + Int.random(in: 0...8, using: &random))
+            switch Int.random(in: 0..<5, using: &random) {
+            case 0 where place < bytes.count: bytes[place] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+            case 1 where place < bytes.count: bytes[place] = UInt8.random(in: 0...255, using: &random)
+            case 2: bytes.insert(UInt8.random(in: 0...255, using: &random), at: place)
+            case 3: bytes.removeSubrange(place..<end)
+            default: bytes.insert(contentsOf: bytes[place..<end], at: place)
+            }
+        }
+        return bytes
+    }
+}

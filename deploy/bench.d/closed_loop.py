@@ -20,7 +20,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 class Server:
     """A process listening on 127.0.0.1, pinned to one core."""
 
-    def __init__(self, name: str, command: list[str], cpu: int, log: str, env=None, cwd=None, port=None):
+    def __init__(self, name: str, command: list[str], cpu: int | str, log: str, env=None, cwd=None, port=None):
         self.name, self.port, self.log = name, port, log
         self.out = open(log, "wb")
         self.process = subprocess.Popen(

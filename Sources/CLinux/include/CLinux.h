@@ -65,6 +65,8 @@ int32_t CLinux_thread_pin(int32_t core);
 void CLinux_thread_lower_priority(void);
 /// The calling thread keeps its share of the processors, but whoever wakes up goes before it.
 void CLinux_thread_long_slices(void);
+/// Sets the nice value of the calling thread.
+void CLinux_thread_yield_by(int32_t niceness);
 
 // MARK: - Monitor: one mutex with one condition
 

@@ -12,9 +12,15 @@ struct AdmissionLines<Element: Sendable>: Sendable {
 
     /// What a thread is doing.
     private struct Running: Sendable {
-        let work: Work
+        var work: Work
         let startedAt: UInt64
         let cost: UInt64
+
+        /// Nanoseconds until the thread takes something else; a batch makes room.
+        func rest(at now: UInt64) -> Double {
+            let end = startedAt &+ (work.kind == .batch ? min(cost, BatchProgress.turn) : cost)
+            return end > now ? Double(end - now) : 0
+        }
     }
 
     let policy: AdmissionPolicy
@@ -95,11 +101,7 @@ struct AdmissionLines<Element: Sendable>: Sendable {
 
     /// When the threads have done `work` nanoseconds more than what they are doing.
     private func fill(_ work: Double, now: UInt64) -> UInt64 {
-        let rests = running.map { running -> Double in
-            guard let running else { return 0 }
-            let end = running.startedAt &+ running.cost
-            return end > now ? Double(end - now) : 0
-        }.sorted()
+        let rests = running.map { $0?.rest(at: now) ?? 0 }.sorted()
         var level = 0.0
         var left = work
         for (busy, rest) in rests.enumerated() {
@@ -151,6 +153,19 @@ struct AdmissionLines<Element: Sendable>: Sendable {
         costs[done.work.kind.rawValue].learn(nanoseconds: spent, units: done.work.units)
         let lane = done.work.kind.lane
         lines[lane.index].share += (Double(spent) - Double(done.cost)) / lane.weight
+    }
+
+    /// Lets the rest of what `thread` has begun wait for its lane's next turn. It was let in before and is not
+    /// refused now.
+    mutating func resume(_ element: Element, _ rest: Work, thread: Int, now: UInt64) {
+        running[thread]?.work.units -= rest.units
+        finish(thread, now)
+        let lane = rest.kind.lane.index
+        lines[lane].append(
+            Entry(
+                element: element, work: rest, cost: costs[rest.kind.rawValue].estimate(rest.units),
+                queuedAt: now, expiresAt: .max, patience: patience(of: rest)))
+        count += 1
     }
 
     /// Removes what has waited too long, and what nobody waits for any more.

@@ -79,6 +79,16 @@ final class AdmissionQueue<Element: Sendable>: Sendable {
         }
     }
 
+    /// Has a thread's work that is not done wait for its rest.
+    func resume(_ element: Element, _ rest: Work, thread: Int) {
+        let now = MonotonicClock.nanoseconds
+        state.withLock { state in
+            state.lines.resume(element, rest, thread: thread, now: now)
+            note(state.lines)
+        }
+        state.wakeOne()
+    }
+
     /// The seconds after which those are to come again whose time ran out while they waited.
     func retryAfter() -> Int {
         state.withLock { $0.advice.secondsAfterRefusal(now: MonotonicClock.nanoseconds) }

@@ -23,8 +23,10 @@ enum DeadlineHint {
             let end = quote + name.count
             guard end < bytes.endIndex else { return nil }
             // The second letter tells it from most names.
-            if bytes[quote + 1] == name[1], bytes[quote..<end].elementsEqual(name) {
-                return number(bytes[end...])
+            if bytes[quote + 1] == name[1], bytes[quote..<end].elementsEqual(name),
+                let value = number(bytes[end...])
+            {
+                return value
             }
             place = quote + 1
         }

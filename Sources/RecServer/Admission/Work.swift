@@ -41,7 +41,7 @@ enum Lane: String, CaseIterable, Sendable {
 struct Work: Sendable {
     let kind: WorkKind
     /// What the cost grows with: 1, or for lists of any length the bytes they came in.
-    let units: Int
+    var units: Int
     /// Nanoseconds after which the answer is worth nothing, where the request says so.
     var deadline: UInt64?
 
@@ -58,8 +58,12 @@ struct Work: Sendable {
 
 /// Smoothed time that work of a kind takes a compute thread, per unit.
 struct WorkCost: Sendable {
+    /// Runs of which the shortest counts, at first: they also pay for cold memory.
+    private static let coldRuns = 8
+
     /// Nanoseconds; 0 until measured.
     private(set) var perUnit = 0.0
+    private var runs = 0
 
     /// Nanoseconds for `units`, at most 2⁵⁰.
     func estimate(_ units: Int) -> UInt64 { UInt64(min(perUnit * Double(units), 0x1p50)) }
@@ -68,8 +72,9 @@ struct WorkCost: Sendable {
     /// before, so that one pause of the machine does not refuse everything after it.
     mutating func learn(nanoseconds: UInt64, units: Int) {
         let sample = Double(nanoseconds) / Double(max(units, 1))
-        if perUnit == 0 {
-            perUnit = sample
+        if runs < Self.coldRuns {
+            perUnit = runs == 0 ? sample : min(perUnit, sample)
+            runs += 1
         } else {
             perUnit += (min(sample, perUnit * 8) - perUnit) / 16
         }

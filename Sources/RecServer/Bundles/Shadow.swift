@@ -1,4 +1,5 @@
 import Logging
+import Ranking
 import Retrieval
 import Threading
 import UserState
@@ -39,6 +40,12 @@ struct ShadowJob: Sendable {
     let stored: StoredUser?
     /// The item ids that were sent, in order.
     let sent: [String]
+    /// Users erased, and how many of them there were when `stored` was read.
+    let erasures: Counter
+    let erasuresBefore: UInt64
+
+    /// Whether the user may have been erased since.
+    var isStale: Bool { erasures.value != erasuresBefore }
 }
 
 /// Answers requests again from the shadow's version, on one thread that gives way to all others and only
@@ -60,7 +67,7 @@ final class Shadow: Sendable {
             ThreadPriority.lower()
             FaissIndex.setThreads(1)
             while let job = queue.take() {
-                if isBusy() { metrics.dropped.add() } else { Self.answer(job, metrics) }
+                if isBusy() || job.isStale { metrics.dropped.add() } else { Self.answer(job, metrics) }
             }
         }
         self.queue = queue
@@ -89,6 +96,8 @@ final class Shadow: Sendable {
                     request, stored: job.stored, receivedAt: start, clock: &clock)
                 return answer.items.map(\.itemID)
             }
+            // Erased meanwhile: what was encoded must go, too.
+            if job.isStale, let user = request.userID { job.bundle.histories?.remove(user: user) }
             metrics.seconds.record(nanoseconds: MonotonicClock.nanoseconds &- start)
             metrics.compare(sent: job.sent, shadow: answer)
             metrics.answered.add()

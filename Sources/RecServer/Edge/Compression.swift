@@ -20,8 +20,8 @@ final class Compression: Sendable {
     /// Codes the content where the client wants that and it helps; HEAD gets the same fields as GET.
     /// - Returns: whether another client would get another content.
     func apply(to response: inout HTTPResponse, for request: HTTPRequest) -> Bool {
-        guard response.body.count >= least else { return false }
         if response.headers.contains(where: { $0.0 == "Content-Encoding" }) { return true }
+        guard response.body.count >= least else { return false }
         let wanted = request.headers.values(of: "Accept-Encoding")
         guard !wanted.isEmpty, let coding = ContentCoding(acceptEncoding: wanted) else { return true }
         let content = response.body

@@ -1,7 +1,7 @@
 import HTTP
 
-/// Web pages of other origins that may read answers (the Fetch standard's CORS protocol); without credentials,
-/// so never with cookies or client certificates.
+/// Web pages of other origins that may read answers (the Fetch standard's CORS protocol); without
+/// credentials, so never with cookies or client certificates.
 struct CrossOrigins: Sendable, Equatable {
     /// Nil for every origin.
     private let allowed: Set<String>?
@@ -9,8 +9,8 @@ struct CrossOrigins: Sendable, Equatable {
     /// Seconds for which a browser may remember what it was allowed.
     private static let maxAge = 7_200
     private static let requestFields =
-        "Authorization, Content-Encoding, Content-Type, Prefer, X-Api-Key, X-Request-Id, X-User-Id, traceparent, "
-        + "tracestate"
+        "Authorization, Content-Encoding, Content-Type, Prefer, X-Api-Key, X-Request-Id, X-User-Id, "
+        + "traceparent, tracestate"
     private static let answerFields = "Preference-Applied, Retry-After, Server-Timing, X-Request-Id"
 
     /// `*`, or origins between commas; nil for an empty text.

@@ -40,7 +40,8 @@ struct Listeners: Sendable {
             throw Configuration.Invalid(description: "LISTEN_FDNAMES: https needs a tls_certificate_file")
         }
         guard !main.isEmpty || hasCertificate else {
-            throw Configuration.Invalid(description: "port: without one there has to be a tls_port or a unix_socket")
+            throw Configuration.Invalid(
+                description: "port: without one there has to be a tls_port or a unix_socket")
         }
         self.main = main
         admin = Self.listeners(

@@ -3,8 +3,8 @@ import Logging
 import Threading
 import UserState
 
-/// Starts this program anew and hands the listening sockets over to it, once it has loaded its bundle; goes on
-/// serving when that fails.
+/// Starts this program anew and hands the listening sockets over to it, once it has loaded its bundle; goes
+/// on serving when that fails.
 final class Upgrade: Sendable {
     /// A server whose sockets are handed over.
     struct Handed: Sendable {

@@ -5,6 +5,9 @@ extension Configuration.Tunable {
             name: "compute_threads", domain: .integer(default: 0, range: 0...256, unit: "threads"),
             why: "threads that compute answers; 0 takes one per core"),
         .init(
+            name: "compute_nice", domain: .integer(default: 2, range: 0...19, unit: ""),
+            why: "by how much they give way to the threads that own sockets, as nice does"),
+        .init(
             name: "queue_depth", domain: .integer(default: 256, range: 1...65536, unit: "requests"),
             why: "requests that may wait for a compute thread; beyond it 503 with Retry-After"),
         .init(

@@ -24,36 +24,13 @@ struct UserAnswer {
         writer.value(user.total)
         writer.key("events")
         writer.beginArray()
-        for event in user.events { write(event, to: &writer) }
+        for event in user.events {
+            writer.beginObject()
+            event.writeMembers(to: &writer)
+            writer.endObject()
+        }
         writer.endArray()
         writer.endObject()
         return writer.bytes
-    }
-
-    private func write(_ event: StoredEvent, to writer: inout JSONWriter) {
-        writer.beginObject()
-        writer.key("event_id")
-        writer.value(event.eventID)
-        writer.key("item_id")
-        writer.value(event.itemID)
-        if let action = event.action {
-            writer.key("action")
-            writer.value(action)
-        }
-        writer.key("timestamp")
-        writer.value(event.time)
-        if let value = event.value {
-            writer.key("value")
-            writer.value(value)
-        }
-        if let recommendationID = event.recommendationID {
-            writer.key("recommendation_id")
-            writer.value(recommendationID)
-        }
-        if let position = event.position {
-            writer.key("position")
-            writer.value(position)
-        }
-        writer.endObject()
     }
 }
