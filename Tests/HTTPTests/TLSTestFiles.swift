@@ -13,7 +13,7 @@ import Glibc
 
     init() {
         // As the daemon does: a goodbye may meet a socket that is gone.
-        _ = unsafe signal(SIGPIPE, SIG_IGN)
+        _ = signal(SIGPIPE, SIG_IGN)
         var template = Array(("/tmp/recserver-tls-" + String(repeating: "X", count: 6)).utf8CString)
         _ = unsafe template.withUnsafeMutableBufferPointer { unsafe mkdtemp($0.baseAddress!) }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
