@@ -86,8 +86,8 @@ extension [UInt8] {
     /// Lets `body` append up to `count` bytes without looking for room again.
     mutating func append(atMost count: Int, _ body: (inout ByteCursor) -> Void) {
         append(addingCapacity: count) { (output: inout OutputSpan<UInt8>) in
-            // SAFETY: the cursor writes only to the buffer's free part, which it is told the size of, and ends
-            // with this closure; what it has written is initialized.
+            // SAFETY: the cursor writes only to the buffer's free part, which it is told the size of, and
+            // ends with this closure; what it has written is initialized.
             unsafe output.withUnsafeMutableBufferPointer { buffer, initialized in
                 guard let base = buffer.baseAddress else { return }
                 var cursor = unsafe ByteCursor(base + initialized, room: buffer.count - initialized)

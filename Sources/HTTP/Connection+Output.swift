@@ -17,7 +17,9 @@ extension Connection {
 
     /// Nobody is left to answer request `sequence`: the application's words for that are the answer.
     func abandon(_ sequence: UInt64, _ loop: EventLoop) {
-        if isHTTP2, let http2 { return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop) }
+        if isHTTP2, let http2 {
+            return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop)
+        }
         guard let position = unanswered(sequence) else { return }
         fill(position, loop.settings.errorResponse(.abandoned))
     }

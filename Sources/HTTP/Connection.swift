@@ -1,6 +1,7 @@
 import Threading
 
-/// One peer: codec ∘ socket; the codec is HTTP/1, or HTTP/2 (`Connection+HTTP2.swift`). Lives on its loop's thread and never leaves it.
+/// One peer: codec ∘ socket; the codec is HTTP/1, or HTTP/2 (`Connection+HTTP2.swift`). Lives on its loop's
+/// thread and never leaves it.
 ///
 /// Input side: bytes → requests → handler. The output side is in `Connection+Output.swift`.
 final class Connection {

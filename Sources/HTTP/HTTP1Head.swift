@@ -258,8 +258,8 @@ extension Span<UInt8> {
         return true
     }
 
-    /// False for what some servers read in another way than others: segments that are "." or "..", "\\", and a
-    /// "%" without two hexadecimal digits (RFC 3986 §2.1, §5.2.4). Escaped dots are data.
+    /// False for what some servers read in another way than others: segments that are "." or "..", "\\", and
+    /// a "%" without two hexadecimal digits (RFC 3986 §2.1, §5.2.4). Escaped dots are data.
     var isPlainPath: Bool {
         var position = 0
         while position < count {
@@ -270,7 +270,8 @@ extension Span<UInt8> {
                 else { return false }
             case ASCII.backslash: return false
             case ASCII.dot where position > 0 && self[position - 1] == ASCII.slash:
-                let next = position + 1 < count && self[position + 1] == ASCII.dot ? position + 2 : position + 1
+                let isDouble = position + 1 < count && self[position + 1] == ASCII.dot
+                let next = position + (isDouble ? 2 : 1)
                 if next == count || self[next] == ASCII.slash { return false }
             default: break
             }

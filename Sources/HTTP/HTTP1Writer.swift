@@ -129,7 +129,9 @@ enum HTTP1Writer {
         }
     }
 
-    private static func isFieldValue(_ value: String) -> Bool { value.utf8.span.firstOutsideFieldValue == nil }
+    private static func isFieldValue(_ value: String) -> Bool {
+        value.utf8.span.firstOutsideFieldValue == nil
+    }
 
     /// The phrase of RFC 9110 §15 and RFC 6585; by class for others.
     static func reasonPhrase(_ status: Int) -> String {

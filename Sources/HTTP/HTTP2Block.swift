@@ -30,7 +30,8 @@ struct HTTP2Block {
         add(name, value.utf8, isIndexed: isIndexed)
     }
 
-    /// The block of `response`, and how many fields had to be left out; `date` is a whole Date field of HTTP/1.
+    /// The block of `response`, and how many fields had to be left out; `date` is a whole Date field of
+    /// HTTP/1.
     static func response(_ response: HTTPResponse, date: [UInt8]) -> (block: HTTP2Block, leftOut: Int) {
         var block = HTTP2Block()
         let status = 200...599 ~= response.status ? response.status : 500

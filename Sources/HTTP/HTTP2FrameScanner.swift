@@ -19,9 +19,9 @@ struct HTTP2FrameScanner {
     /// Advances `position` behind the next frame header that is complete and returns the frame's weight; nil
     /// when the bytes end first.
     ///
-    /// The weight is 0 for a frame that brings content or the end of a request. All others weigh 1, and header
-    /// blocks 1 more for each KiB, 100 more for each piece above 9: whoever sends them must get answers in
-    /// between.
+    /// The weight is 0 for a frame that brings content or the end of a request. All others weigh 1, and
+    /// header blocks 1 more for each KiB, 100 more for each piece above 9: whoever sends them must get
+    /// answers in between.
     mutating func next(_ bytes: Span<UInt8>, _ position: inout Int) -> Int? {
         let skipped = min(payloadLeft, bytes.count - position)
         payloadLeft -= skipped

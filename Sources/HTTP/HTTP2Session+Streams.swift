@@ -246,8 +246,8 @@ extension HTTP2Session {
         return slot
     }
 
-    /// Queues the answer to `sequence`, which nobody may want any more; returns how many fields had to be left
-    /// out.
+    /// Queues the answer to `sequence`, which nobody may want any more; returns how many fields had to be
+    /// left out.
     func respond(_ sequence: UInt64, _ response: HTTPResponse, date: [UInt8]) -> Int {
         guard let slot = workingSlot(sequence), let stream = streams[slot] else { return 0 }
         guard stream.phase == .atWork else {

@@ -234,8 +234,8 @@ import CNGHTTP2
         _ = unsafe nghttp2_submit_rst_stream(handle, 0, streamID, code.rawValue)
     }
 
-    /// The first half of a graceful end: GOAWAY with the highest identifier, and a PING whose answer tells that
-    /// the peer has seen it.
+    /// The first half of a graceful end: GOAWAY with the highest identifier, and a PING whose answer tells
+    /// that the peer has seen it.
     func submitNotice() {
         _ = unsafe nghttp2_submit_shutdown_notice(handle)
         _ = unsafe nghttp2_submit_ping(handle, 0, nil)
@@ -316,7 +316,8 @@ import CNGHTTP2
             unsafe nghttp2_option_set_no_auto_window_update(options, 1)
             unsafe nghttp2_option_set_no_closed_streams(options, 1)
             unsafe nghttp2_option_set_max_outbound_ack(options, 100)
-            // The library counts a CONTINUATION again each time it gets a part of its header; `scanner` does not.
+            // The library counts a CONTINUATION again each time it gets a part of its header; `scanner` does
+            // not.
             unsafe nghttp2_option_set_max_continuations(options, 1_000_000)
             unsafe setHeaderCallbacks(callbacks)
             unsafe setFrameCallbacks(callbacks)

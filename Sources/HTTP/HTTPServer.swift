@@ -1,6 +1,7 @@
 import Threading
 
-/// A server of HTTP/1.1 and, to peers that begin with its preface, HTTP/2: one epoll and thread for each loop, which takes connections of every listener.
+/// A server of HTTP/1.1 and, to peers that begin with its preface, HTTP/2: one epoll and thread for each
+/// loop, which takes connections of every listener.
 ///
 /// The handler runs on a loop's thread and must not block: it answers at once, or hands the `Exchange` to
 /// another thread. All methods may be called from any thread.
@@ -244,9 +245,10 @@ public final class HTTPServer: Sendable {
     }
 
     private func launch(_ sockets: [[ListeningSocket]]) throws(HTTPError) -> Running {
-        let latch = Latch(count: loopCounters.count)
-        var running = Running(threads: [], mailboxes: [], sockets: sockets, ended: latch)
+        let (begun, ended) = (Latch(count: loopCounters.count), Latch(count: loopCounters.count))
+        var running = Running(threads: [], mailboxes: [], sockets: sockets, ended: ended)
         let settings = settings
+        let failure = Lock<IOError?>(nil)
         do {
             for _ in loopCounters { running.mailboxes.append(try Mailbox()) }
             for (index, counters) in loopCounters.enumerated() {
@@ -254,21 +256,36 @@ public final class HTTPServer: Sendable {
                 let core = cores.isEmpty ? nil : cores[index % cores.count]
                 let mine = LoopListeners(sockets.flatMap { share($0, loop: index) })
                 let thread = try NamedThread(name: "loop-\(index)", core: core) {
-                    defer { latch.countDown() }
-                    // Fails only without descriptors or memory; the other loops go on.
-                    let loop = try? EventLoop(
-                        listeners: mine.take(), settings: settings, mailbox: mailbox, counters: counters)
+                    defer { ended.countDown() }
+                    var loop: EventLoop?
+                    do throws(IOError) {
+                        loop = try EventLoop(
+                            listeners: mine.take(), settings: settings, mailbox: mailbox, counters: counters)
+                    } catch {
+                        failure.withLock { $0 = error }
+                    }
+                    begun.countDown()
                     loop?.run()
                 }
                 running.threads.append(thread)
             }
         } catch {
-            for mailbox in running.mailboxes { mailbox.send(.abort) }
-            for thread in running.threads { thread.join() }
+            Self.abort(running)
             guard case .system(let call, let errno) = error else { throw .alreadyStarted }
             throw .system(call: call, errno: errno)
         }
+        // A loop fails only without descriptors or memory: connections to its sockets would wait for ever.
+        _ = begun.wait(within: .seconds(Int64.max))
+        if let failure = failure.withLock({ $0 }) {
+            Self.abort(running)
+            throw .system(call: failure.call, errno: failure.errno)
+        }
         return running
+    }
+
+    private static func abort(_ running: Running) {
+        for mailbox in running.mailboxes { mailbox.send(.abort) }
+        for thread in running.threads { thread.join() }
     }
 }
 

@@ -11,8 +11,8 @@ public final class Mailbox<Message: Sendable>: @unchecked Sendable {
     // Sendable because `messages` is touched only while `monitor` is locked.
     private let monitor = Monitor()
     private var messages: [Message] = []
-    // Each side writes its own of these two, then reads the other's: in one order for all threads, so that one
-    // of them sees what the other did.
+    // Each side writes its own of these two, then reads the other's: in one order for all threads, so that
+    // one of them sees what the other did.
     private let isReceiverAsleep = Atomic<Bool>(false)
     private let hasMessages = Atomic<Bool>(false)
 

@@ -3,8 +3,8 @@ import Synchronization
 
 /// Tells the service manager that started this process how it is: systemd's `sd_notify`, without its library.
 ///
-/// One datagram a message to the socket that `NOTIFY_SOCKET` names, a path or `@` and an abstract name; without
-/// the variable nothing is sent. Any thread; never waits.
+/// One datagram a message to the socket that `NOTIFY_SOCKET` names, a path or `@` and an abstract name;
+/// without the variable nothing is sent. Any thread; never waits.
 public final class ServiceNotifier: Sendable {
     private let address: String?
     private let isSilent = Atomic<Bool>(false)

@@ -1,7 +1,7 @@
 /// Says how long a commit may wait for more changes.
 ///
-/// One that comes alone waits for nothing. While commits hold several changes, as of many clients that post one
-/// by one, they begin at intervals: so each holds more, and fewer syncs are made.
+/// One that comes alone waits for nothing. While commits hold several changes, as of many clients that post
+/// one by one, they begin at intervals: so each holds more, and fewer syncs are made.
 struct CommitPacer {
     /// Nanoseconds between the beginnings of commits.
     let interval: UInt64

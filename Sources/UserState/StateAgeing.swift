@@ -4,8 +4,8 @@ final class StateAgeing {
     private static let idsMaximum = 2000
     /// Users looked at in one step.
     private static let usersMaximum = 256
-    /// Parts of its time by which something may outlive it: one look at a user finds much to drop, and a user is
-    /// looked at seldom.
+    /// Parts of its time by which something may outlive it: one look at a user finds much to drop, and a user
+    /// is looked at seldom.
     private static let (idParts, passParts): (Double, Double) = (7, 168)
 
     /// Key of the user looked at last.

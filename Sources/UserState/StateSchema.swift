@@ -1,8 +1,8 @@
 /// The tables of the state's database, and what every connection is told.
 ///
 /// All that an event changes stands together in `held`, in one page for most users: the events (kind 0), the
-/// user's counts (1), and what is remembered of event ids (2), a keyed hash for its number. Writing a page costs
-/// more than all else that an event does.
+/// user's counts (1), and what is remembered of event ids (2), a keyed hash for its number. Writing a page
+/// costs more than all else that an event does.
 enum StateSchema {
     /// Stands in the header of the file: "RECS".
     static let applicationID: Int64 = 0x5245_4353
@@ -10,8 +10,8 @@ enum StateSchema {
     static let version: Int64 = 2
     /// 2²⁵ − 1 pages: the first byte of a page number is 0 or 1, by which pages without rows are told apart.
     static let pagesMaximum = 33_554_431
-    /// A log of more pages is moved into the database file by the commit that makes it so: 64 MiB. Most of its
-    /// pages are there many times, and each is moved once.
+    /// A log of more pages is moved into the database file by the commit that makes it so: 64 MiB. Most of
+    /// its pages are there many times, and each is moved once.
     private static let logPages = 16_384
     /// A log that was longer for once is cut back to this many bytes.
     private static let logBytes = 67_108_864

@@ -25,8 +25,8 @@ enum HTTP2Property {
         HTTP2Session(limits: limits, counters: HTTP2LoopCounters(), now: 1)
     }
 
-    /// A fuzzer's bytes as a client's: an even first byte is followed by frames in short, each of type, flags,
-    /// stream, length and payload; an odd one by frames as they are. The second byte is the fuzzer's.
+    /// A fuzzer's bytes as a client's: an even first byte is followed by frames in short, each of type,
+    /// flags, stream, length and payload; an odd one by frames as they are. The second byte is the fuzzer's.
     static func input(_ bytes: [UInt8]) -> [UInt8] {
         let greeting = HTTP2FrameScanner.preface + [0, 0, 0, 4, 0, 0, 0, 0, 0]
         let rest = bytes.dropFirst(2)

@@ -9,7 +9,7 @@ private final class Folder {
     let path: String
 
     init() {
-        var name = Array("/tmp/recserver-http-XXXXXX".utf8CString)
+        var name = Array(("/tmp/recserver-http-" + String(repeating: "X", count: 6)).utf8CString)
         path = unsafe String(cString: mkdtemp(&name))
     }
 

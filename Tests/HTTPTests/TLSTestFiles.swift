@@ -14,7 +14,7 @@ import Glibc
     init() {
         // As the daemon does: a goodbye may meet a socket that is gone.
         _ = signal(SIGPIPE, SIG_IGN)
-        var template = Array("/tmp/recserver-tls-XXXXXX".utf8CString)
+        var template = Array(("/tmp/recserver-tls-" + String(repeating: "X", count: 6)).utf8CString)
         _ = unsafe template.withUnsafeMutableBufferPointer { unsafe mkdtemp($0.baseAddress!) }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         unsafe authorityKey = Self.key(.ecdsa)

@@ -103,8 +103,8 @@ import Threading
         let histories = Lock<[String: [Event]]>([:])
         let wrong = Lock<[String]>([])
         let left = Lock(Self.answers / 2)
-        // By answers and not by time: a new version's first requests make 16 threads' scratch memory. The thread
-        // whose turn it is publishes beside the others, so that no scheduler can leave a switch out.
+        // By answers and not by time: a new version's first requests make 16 threads' scratch memory. The
+        // thread whose turn it is publishes beside the others, so that no scheduler can leave a switch out.
         let switches = Lock(0)
         @Sendable func publishNext() throws {
             try switches.withLock { count in

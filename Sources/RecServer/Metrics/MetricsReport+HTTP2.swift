@@ -11,7 +11,8 @@ extension MetricsReport {
         writer.counter(
             "recserver_http2_requests", "Requests that came in HTTP/2.", [("", count(counters.requests))])
         writer.counter(
-            "recserver_http2_streams_lost", "HTTP/2 streams that ended without their answer, by who ended them.",
+            "recserver_http2_streams_lost",
+            "HTTP/2 streams that ended without their answer, by who ended them.",
             [
                 ("cause=\"cancelled\"", count(counters.streamsCancelled)),
                 ("cause=\"reset\"", count(counters.streamsReset)),
