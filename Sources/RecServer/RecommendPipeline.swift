@@ -166,8 +166,8 @@ final class RecommendPipeline {
         return budget.relief
     }
 
-    /// Refuses what allows no lesser answer where waiting took the time for the full one: to compute what comes
-    /// too late would only make the next ones late.
+    /// Refuses what allows no lesser answer where waiting took the time for the full one: to compute what
+    /// comes too late would only make the next ones late.
     private func refuseHopeless(_ estimate: UInt64, _ budget: Budget) throws(Problem) {
         guard budget.isSpentByWaiting(for: estimate) else { return }
         metrics.shed.add()

@@ -29,8 +29,8 @@ public final class Lock<Value: Sendable>: @unchecked Sendable {
         }
     }
 
-    /// Runs `body` with the value, again after every wake-up, until it gives a result. Keep `body` short, never
-    /// lock twice.
+    /// Runs `body` with the value, again after every wake-up, until it gives a result. Keep `body` short,
+    /// never lock twice.
     public func wait<Result>(for body: (inout Value) -> Result?) -> Result {
         monitor.lock()
         defer { monitor.unlock() }

@@ -155,8 +155,8 @@ struct AdmissionLines<Element: Sendable>: Sendable {
         lines[lane.index].share += (Double(spent) - Double(done.cost)) / lane.weight
     }
 
-    /// Lets the rest of what `thread` has begun wait for its lane's next turn. It was let in before and is not
-    /// refused now.
+    /// Lets the rest of what `thread` has begun wait for its lane's next turn. It was let in before and is
+    /// not refused now.
     mutating func resume(_ element: Element, _ rest: Work, thread: Int, now: UInt64) {
         running[thread]?.work.units -= rest.units
         finish(thread, now)

@@ -46,8 +46,8 @@ struct RetryAdvice: Sendable {
         counts.admitted += 1
     }
 
-    /// Whole seconds for `Retry-After`: what was offered in the last second over what was let in, and up to as
-    /// much again, so that not all come back at once.
+    /// Whole seconds for `Retry-After`: what was offered in the last second over what was let in, and up to
+    /// as much again, so that not all come back at once.
     mutating func secondsAfterRefusal(now: UInt64) -> Int {
         advance(to: now)
         counts.refused += 1

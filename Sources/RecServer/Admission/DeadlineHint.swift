@@ -1,8 +1,8 @@
 /// The `deadline_ms` of a body that has not been decoded: what waiting is worth must be known before.
 ///
-/// Only a hint: the decoder has the last word on whether the body is one, and on the deadline. The name in its
-/// quotes cannot be part of a JSON string, where they would be escaped; a member of this name in another
-/// object is taken for it.
+/// Only a hint: the decoder has the last word on whether the body is one, and on the deadline. The name in
+/// its quotes cannot be part of a JSON string, where they would be escaped; a member of this name in
+/// another object is taken for it.
 enum DeadlineHint {
     /// Bytes that are looked at, at the body's beginning and at its end.
     static let reach = 1024
