@@ -206,11 +206,10 @@ import Testing
 
     @Test func `relief comes in rungs and goes when the queue is a sixth shorter`() {
         var relief = Relief()
-        let plans = [0, 66, 67, 60, 52, 49, 78, 89, 200, 75, 73, 72, 61, 60, 50, 49, 0].map {
+        let plans = [0, 66, 67, 60, 52, 49, 78, 89, 200, 75, 73, 72, 61, 60, 51, 49, 0].map {
             relief.plan(wait: $0, patience: 100).rawValue
         }
-        #expect(plans == [0, 0, 1, 1, 1, 0, 2, 3, 3, 3, 3, 2, 1, 1, 0, 0, 0] || plans.count == 17)
-        #expect(plans.prefix(9) == [0, 0, 1, 1, 1, 0, 2, 3, 3] && plans.suffix(2) == [0, 0])
+        #expect(plans == [0, 0, 1, 1, 1, 0, 2, 3, 3, 3, 3, 2, 1, 1, 1, 0, 0])
     }
 
     @Test func `the cost of work is learned per unit, and one pause does not spoil it`() {
