@@ -30,14 +30,14 @@ def openssl(*arguments: str, stdin: bytes = b"", check: bool = True) -> str:
 
 def make_authority(name: str) -> None:
     openssl(
-        *("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=" + name).split(),
+        *("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 300 -subj /CN=" + name).split(),
         *("-keyout", str(FOLDER / f"{name}.key"), "-out", str(FOLDER / f"{name}.pem")),
         *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
     )
 
 
 def make_certificate(
-    name: str, authority: str = "ca", kind: str = "ec", days: int = 20, subject: str = "", names: str = ""
+    name: str, authority: str = "ca", kind: str = "ec", days: int = 90, subject: str = "", names: str = ""
 ) -> Path:
     """NAME.pem and NAME.key, signed by an authority; on a second call with a new key and number."""
     key, certificate, extensions = (FOLDER / f"{name}.{end}" for end in ("key", "pem", "ext"))
@@ -244,7 +244,7 @@ class TLSCase(Case):
         with connect(self.daemon, client()) as peer:
             text = ask(peer, "/metrics").body.decode()
         for line in (
-            'recserver_tls_handshakes_total{version="1.3"} ', "recserver_tls_certificate_days 19.9",
+            'recserver_tls_handshakes_total{version="1.3"} ', "recserver_tls_certificate_days 89.9",
             'recserver_tls_failures_total{reason="alpn"} ', 'recserver_tls_reloads_total{result="loaded"} 0',
         ):
             self.assertIn(line, text)
