@@ -36,9 +36,9 @@ static sqlite3_vfs *parent;
 static sqlite3_vfs ours;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-// SQLite writes a log in two calls a page, and the pages of a checkpoint one by one in their order in the file.
-// What follows on what was written is collected and written at once: nobody else looks at it before a sync, as
-// with synchronous = FULL each commit and each checkpoint ends with one before it is shown to readers.
+// SQLite writes a log in two calls a page. What follows on what was written is collected and written at once:
+// nobody else looks at it before a sync, as with synchronous = FULL each commit ends with one before it is shown to
+// readers. A database file is not collected: a checkpoint beside readers shows its pages without a sync.
 // SQLite's own methods write less than 2^17 bytes at a time.
 enum { collected_bytes = 126976 };
 
@@ -79,13 +79,16 @@ static int write_later(sqlite3_file *file, const void *bytes, int count, sqlite3
     if (!own->bytes) own->bytes = malloc(collected_bytes);
     if (!own->bytes) return SQLITE_IOERR_NOMEM;
     if (count > collected_bytes) return plain(file)->xWrite(file, bytes, count, offset);
+    if (file->pMethods == &databases.collecting) {
+        memcpy(own->bytes, bytes, (size_t)count);
+        // Pages of a database are written whole; what is shorter is no page.
+        if (count >= 512 && offset % count == 0)
+            CSQLite_clean_page(own->bytes, count, offset == 0 ? 100 : 0);
+        return plain(file)->xWrite(file, own->bytes, count, offset);
+    }
     if (own->count == 0) own->start = offset;
-    unsigned char *page = own->bytes + own->count;
-    memcpy(page, bytes, (size_t)count);
+    memcpy(own->bytes + own->count, bytes, (size_t)count);
     own->count += count;
-    // Pages of a database are written whole; what is shorter is no page.
-    if (file->pMethods == &databases.collecting && count >= 512 && offset % count == 0)
-        CSQLite_clean_page(page, count, offset == 0 ? 100 : 0);
     return SQLITE_OK;
 }
 
@@ -109,11 +112,10 @@ static int size_written(sqlite3_file *file, sqlite3_int64 *size) {
     return status == SQLITE_OK ? plain(file)->xFileSize(file, size) : status;
 }
 
+// What was not synced belongs to no commit, and its place in the log may be another's by now.
 static int close_written(sqlite3_file *file) {
-    int status = put(file);
     free(collected(file)->bytes);
-    int closed = plain(file)->xClose(file);
-    return status == SQLITE_OK ? closed : status;
+    return plain(file)->xClose(file);
 }
 
 static int open_ours(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *granted) {

@@ -18,6 +18,7 @@ extension Connection {
     /// Nobody is left to answer request `sequence`: the application's words for that are the answer.
     func abandon(_ sequence: UInt64, _ loop: EventLoop) {
         if isHTTP2, let http2 {
+            guard http2.begins(sequence) else { return }
             return answer(sequence, loop.settings.errorResponse(.abandoned), http2, loop)
         }
         guard let position = unanswered(sequence) else { return }
@@ -56,7 +57,7 @@ extension Connection {
             write(response, form, loop)
             written += 1
             if form.closes {
-                if !isLast || hasUnparsedInput || !input.isEmpty { lingers = true }
+                if !isLast || hasUnparsedInput || !input.isEmpty || parser.isInBody { lingers = true }
                 phase = .finishing
                 dequeue(pendingCount)
                 return
@@ -90,6 +91,7 @@ extension Connection {
                 loop.counters.bytesSent.increase(by: count)
             case .wouldBlock:
                 isWritable = false
+                dropSent()
                 if blockedSince == 0 { blockedSince = loop.now }
             case .end, .failed: return close(loop)
             }
@@ -102,6 +104,13 @@ extension Connection {
         }
         guard phase == .finishing, isAnswered else { return }
         if sayGoodbye(loop) { flush(loop) } else { finish(loop) }
+    }
+
+    /// A peer that always leaves something must not make what it has taken stay. Moves no more than was sent.
+    private func dropSent() {
+        guard sentByteCount >= 65_536, unsentByteCount > 0, sentByteCount >= unsentByteCount else { return }
+        output.removeFirst(sentByteCount)
+        sentByteCount = 0
     }
 
     private func send(_ loop: EventLoop) -> Socket.Transfer {

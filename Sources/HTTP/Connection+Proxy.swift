@@ -17,7 +17,12 @@ extension Connection {
             input.release()
             loop.scratch.drop(consumed - earlier)
             awaitsProxyHeader = false
-            if let source = header.source { speaks(for: source, loop) }
+            if let source = header.source {
+                speaks(for: source, loop)
+            } else {
+                // Whoever it speaks for has written what else there is.
+                isListedProxy = false
+            }
             return phase == .open && !loop.scratch.isEmpty
         }
     }

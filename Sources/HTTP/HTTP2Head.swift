@@ -106,6 +106,9 @@ struct HTTP2Head {
         return start..<bytes.count
     }
 
+    /// Whether the answer is to have no content.
+    var isHEAD: Bool { bytes.span.extracting(method).equals("HEAD") }
+
     /// The request of the whole block, without a body.
     mutating func request() throws(HTTPProtocolError) -> HTTPRequest {
         if let failure { throw failure }

@@ -138,6 +138,7 @@ extension HTTP2Session {
     }
 
     private func beginBody(_ stream: HTTP2Stream) throws(HTTPProtocolError) {
+        stream.isHEAD = stream.head.isHEAD
         let request = try stream.head.request()
         let length = stream.head.contentLength
         stream.bodyBytesMax = limits.bodyBytesMax(path: request.path)
@@ -149,7 +150,6 @@ extension HTTP2Session {
             stream.body.reserveCapacity(min(length ?? 0, 65_536))
             stream.owesContinue = stream.head.expectsContinue
         }
-        stream.isHEAD = request.method == "HEAD"
         stream.request = request
         stream.head = HTTP2Head()
     }
@@ -351,7 +351,7 @@ extension HTTP2Session {
         switch ending {
         case .none, .noticed:
             ending = .announced
-            submitLastStream()
+            owesLastStream = true
         case .announced, .terminated, .failed: break
         }
     }

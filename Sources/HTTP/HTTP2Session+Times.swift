@@ -18,8 +18,10 @@ extension HTTP2Session {
             return stream.since &+ (stream.heldByteCount > 0 ? times.body : min(times.body, earned))
         case .answering: return stream.since &+ times.write
         case .lingering: return stream.since &+ times.linger
-        // The header block has its own limit; the rest is up to handlers.
-        case .head, .atWork, .cancelled: return .max
+        // Also where the last frame of the block never becomes whole.
+        case .head: return stream.since &+ times.head
+        // Up to handlers.
+        case .atWork, .cancelled: return .max
         }
     }
 
@@ -34,6 +36,7 @@ extension HTTP2Session {
             guard let stream = streams[slot], now >= deadline(of: stream, times) else { continue }
             stream.since = now
             switch stream.phase {
+            case .head: calmDown(.timeout)
             case .body: refuse(slot, .requestTimeout)
             // The rest of the request is not wanted (RFC 9113 §8.1).
             case .lingering: submitReset(stream.id, .none)

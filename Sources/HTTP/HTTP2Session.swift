@@ -53,6 +53,8 @@ import CNGHTTP2
     var idleFrames = 0
     var resets = 0
     var ending = Ending.none
+    /// The last stream is to be announced: it is chosen as the frame is made, until when others may begin.
+    var owesLastStream = false
 
     /// A session that has queued its SETTINGS. Nil without memory.
     init?(limits: HTTPLimits, counters: HTTP2LoopCounters, now: UInt64) {
@@ -133,6 +135,8 @@ import CNGHTTP2
             output += Self.goAway(code)
         }
         guard !hasFailed else { return }
+        if owesLastStream, !isDeaf { submitLastStream() }
+        owesLastStream = false
         while output.count < limit {
             var data: UnsafePointer<UInt8>?
             let count = unsafe nghttp2_session_mem_send(handle, &data)
@@ -148,12 +152,13 @@ import CNGHTTP2
     /// True when frames could be sent now.
     var wantsToSend: Bool {
         if case .failed(let code) = ending { return code != nil }
-        return unsafe nghttp2_session_want_write(handle) != 0
+        return unsafe owesLastStream || nghttp2_session_want_write(handle) != 0
     }
 
     /// True once nothing will be read or sent any more.
     var isFinished: Bool {
         if case .failed(let code) = ending { return code == nil }
+        guard !owesLastStream else { return false }
         return unsafe nghttp2_session_want_read(handle) == 0 && nghttp2_session_want_write(handle) == 0
     }
 

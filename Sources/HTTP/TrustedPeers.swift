@@ -34,7 +34,7 @@ extension NetworkAddress {
 
     /// Whose connections are counted together: one IPv4 address, or one IPv6 network of 64 bits, which is
     /// what one customer has.
-    var countingGroup: NetworkAddress { ipv4 == nil ? masked(to: 64) : self }
+    public var countingGroup: NetworkAddress { ipv4 == nil ? masked(to: 64) : self }
 }
 
 /// Proxies that may say for whom they speak.

@@ -15,6 +15,8 @@ struct Job: Sendable {
     var relief = StagePlan.full
     /// How far a batch has come that makes room for others.
     var batch: BatchProgress?
+    /// Bytes of the body as it was let in, perhaps compressed: what its cost was estimated by.
+    var offeredBytes = 0
 
     var requestID: String { context.requestID }
 
@@ -67,7 +69,7 @@ final class ComputePool: Sendable {
                         job.relief = taken.relief
                         if job.batch == nil { service.metrics.admission.record(taken.entry) }
                         if let job = worker.answer(job), let batch = job.batch {
-                            queue.resume(job, batch.rest, thread: index)
+                            queue.resume(job, batch.rest(of: job.offeredBytes), thread: index)
                         }
                     }
                 })
@@ -93,6 +95,8 @@ final class ComputePool: Sendable {
     /// Hands a job over; never waits.
     /// - Throws: `.overloaded` for work that cannot be done in time.
     func admit(_ job: Job) throws(Problem) {
+        var job = job
+        job.offeredBytes = job.request.body.count
         let work = work(job)
         let (verdict, retryAfter) = queue.offer(job, work)
         let metrics = service.metrics.admission

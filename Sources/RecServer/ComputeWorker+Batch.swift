@@ -12,8 +12,12 @@ struct BatchProgress: Sendable {
     /// Nanoseconds after which a batch makes room for others who wait.
     static let turn: UInt64 = 10_000_000
 
-    /// What is left to do.
-    var rest: Work { Work(.batch, byteCount: lines[done...].reduce(0) { $0 + $1.count }) }
+    /// What is left to do of a batch that was let in as `offeredBytes`.
+    func rest(of offeredBytes: Int) -> Work {
+        let left = lines[done...].reduce(0) { $0 + $1.count }
+        let all = left + lines[..<done].reduce(0) { $0 + $1.count }
+        return Work(.batch, byteCount: offeredBytes * left / max(all, 1))
+    }
 }
 
 /// `POST /recommend` of many lines, on a compute thread.

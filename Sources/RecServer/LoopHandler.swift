@@ -29,7 +29,8 @@ struct LoopHandler: Sendable {
             made = service.response(for: error, requestID: context.requestID)
         }
         // Of what the loops answer only this is large: 50 KB, in less than a millisecond.
-        let response = service.edge.completed(made, for: request, compresses: route == .metrics)
+        let compresses = route == .metrics || route == .openapi
+        let response = service.edge.completed(made, for: request, compresses: compresses)
         service.record(request, context, route: route ?? Router.route(path: request.path), response)
         return response
     }

@@ -13,7 +13,7 @@ final class Server: Sendable {
     let certificates: Certificates?
     let notifier = ServiceNotifier()
     /// What another process has left to this one, if any has.
-    private let takeover: Takeover?
+    let takeover: Takeover?
     private let startedAt = WallClock.nanoseconds
     let counters = CountersSource()
 
@@ -84,7 +84,13 @@ final class Server: Sendable {
                     return giveUp(parts)
                 }
                 try listen(&parts)
-                try takeover.serves(service.users)
+                let service = service
+                // What the old process erased last may still be here.
+                let isMain = try takeover.serves(service.users) { service.forgetAll() }
+                guard isMain else {
+                    logger.error("the old process took back what it handed over")
+                    return giveUp(parts)
+                }
             }
             logger.info("ready", metadata: ["sha256": "\(summary.digest ?? "")"])
             notifyReady()
@@ -93,7 +99,8 @@ final class Server: Sendable {
                 limit: .seconds(configuration.integer("upgrade_timeout_s")),
                 failures: service.metrics.upgradesFailed, logger: logger)
             try waitForEnd(parts.loads, upgrade)
-            return upgrade.isDone ? leave(parts) : drain(parts)
+            // It holds the channel whose end tells the new process that this one has ended.
+            return withExtendedLifetime(upgrade) { upgrade.isDone ? leave(parts) : drain(parts) }
         case .endedBySignal:
             return drain(parts)
         case .interrupted:

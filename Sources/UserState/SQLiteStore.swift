@@ -43,7 +43,8 @@ public final class SQLiteStore: UserStateStore {
         self.folder = folder
         self.limits = limits
         self.clock = clock
-        loss = folder.logLoss
+        // Another process that still writes may begin its log anew while it is walked.
+        loss = inheritedLock == nil ? folder.logLoss : StateLogLoss()
         let first = Reconnecting(path: path, access: .readWrite, patience: Self.patience)
         do {
             let connection = try first.open()
@@ -241,7 +242,11 @@ private final class Reconnecting {
         let opened = try SQLiteConnection(path: path, access: access)
         opened.wait(atMost: patience)
         try StateSchema.configure(opened)
-        if access == .readWrite { try opened.execute("PRAGMA cache_size = -\(Self.writerCacheKiB)") }
+        if access == .readWrite {
+            // Nothing of a commit is written before its end: nobody tells the file system of a rollback, and
+            // the place in the log may be another process's by then.
+            try opened.execute("PRAGMA cache_size = -\(Self.writerCacheKiB); PRAGMA cache_spill = OFF")
+        }
         connection = opened
         return opened
     }

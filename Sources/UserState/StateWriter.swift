@@ -63,6 +63,12 @@ final class StateWriter: Sendable {
 
     var commit: Int64 { committed.withLock { $0 } }
 
+    /// Another process that shared the folder has committed up to `number`.
+    func reach(_ number: Int64) {
+        committed.withLock { $0 = max($0, number) }
+        committed.wakeAll()
+    }
+
     var counters: UserStateCounters {
         var counters = counts.withLock { $0 }
         counters.waiting = queue.count
@@ -145,7 +151,7 @@ final class StateWriter: Sendable {
         }
         if applied.isAfterUnknown { cache.removeAll() }
         for (id, user) in applied.users { cache.replace(id, user) }
-        committed.withLock { $0 = applied.commit }
+        committed.withLock { $0 = max($0, applied.commit) }
         committed.wakeAll()
         count(batch, applied, seconds: Double(MonotonicClock.nanoseconds - begun) / 1e9)
         var erased: [Waiting] = []

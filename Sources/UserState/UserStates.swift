@@ -64,6 +64,8 @@ public final class UserStates: Sendable {
     /// The other process has ended: what is read may be kept in memory again.
     public func own() {
         cache.removeAll()
+        // The other process may have committed last.
+        if let newest = try? store.readCommit() { writer.reach(newest) }
         sharing.end()
     }
 

@@ -266,6 +266,16 @@ struct HTTP2LimitsTests {
         #expect(count(pair, .timeout) == 1)
     }
 
+    @Test func `a header block whose last frame never becomes whole ends the connection in its time`() {
+        let pair = HTTP2Pair()
+        pair.send(Array(HTTP2Wire.frame(1, 5, 1, [UInt8](repeating: 0, count: 100)).prefix(9)))
+        #expect(passes(pair, 9) == 0)
+        #expect(!pair.session.isFinished)
+        #expect(passes(pair, 2) == 0)
+        #expect(pair.session.isFinished)
+        #expect(count(pair, .timeout) == 1)
+    }
+
     @Test func `a graceful end serves what was sent before it was known`() {
         let pair = HTTP2Pair()
         pair.send(HTTP2Wire.get(1))

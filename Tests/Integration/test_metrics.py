@@ -27,7 +27,8 @@ def parse(text: str) -> tuple[dict[str, str], dict[str, float]]:
                 raise AssertionError(f"two types of {family}")
             types[family] = kind
         else:
-            match = SAMPLE.fullmatch(line)
+            # An exemplar, in OpenMetrics alone.
+            match = SAMPLE.fullmatch(re.sub(r' # \{trace_id="[0-9a-f]{32}"\} \S+ \S+$', "", line))
             if not match:
                 raise AssertionError(f"not a sample: {line!r}")
             series = match[1] + (match[2] or "")

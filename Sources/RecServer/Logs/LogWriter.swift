@@ -41,6 +41,11 @@ final class LogWriter: Sendable {
         var since: UInt64 = 0
         var isClosed = false
         var wantsReopening = false
+
+        mutating func takeReopening() -> Bool {
+            defer { wantsReopening = false }
+            return wantsReopening
+        }
     }
 
     private enum Work { case write([UInt8], count: Int), gather, reopen, end }
@@ -150,6 +155,8 @@ final class LogWriter: Sendable {
                 let failure = attempt { (sink) throws(LogSinkFailure) in try sink.write(&records) }
                 guard let failure else { return true }
                 guard failure.isPassing, pause(after: failure) else { return false }
+                // The file may have been moved away because it cannot be written.
+                if pending.withLock({ $0.takeReopening() }) { sink.close() }
             }
         }
 
@@ -196,7 +203,7 @@ final class LogWriter: Sendable {
             let doubled = pace.retrySeconds << min(failures - 1, 16)
             let seconds = max(min(doubled, pace.retrySecondsMaximum), failure.retryAfter ?? 0)
             let end = MonotonicClock.nanoseconds &+ seconds * 1_000_000_000
-            return pending.wait(until: end) { $0.isClosed ? false : nil } ?? true
+            return pending.wait(until: end) { $0.isClosed ? false : $0.wantsReopening ? true : nil } ?? true
         }
     }
 }

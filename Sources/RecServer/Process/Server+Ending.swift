@@ -14,7 +14,13 @@ extension Server {
                 upgrade.cancel()
                 return
             case .reopenLogs: service.accessLog?.reopen()
-            case .upgrade: upgrade.begin()
+            case .upgrade:
+                // Two processes share the user state, never three.
+                if takeover?.isOver ?? true {
+                    upgrade.begin()
+                } else {
+                    logger.warning("no upgrade before the process that was here before has ended")
+                }
             case .woken: if upgrade.isDone { return }
             case nil: continue
             }

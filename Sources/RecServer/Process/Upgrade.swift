@@ -137,9 +137,11 @@ final class Upgrade: Sendable {
             let handover = Handover(
                 parent: ChildProcess.ownID, channel: theirs.descriptor, stateLock: users?.lock,
                 listening: listening)
-            let child = try ChildProcess(
-                path: ProcessEnvironment.programPath, arguments: CommandLine.arguments,
-                environment: handover.environment(), descriptors: handover.descriptors)
+            let child = try withExtendedLifetime(theirs) {
+                try ChildProcess(
+                    path: ProcessEnvironment.programPath, arguments: CommandLine.arguments,
+                    environment: handover.environment(), descriptors: handover.descriptors)
+            }
             return (child, ours)
         } catch {
             throw Failure(description: "\(ProcessEnvironment.programPath): \(error)")

@@ -90,13 +90,18 @@ final class Access: Sendable {
 
     // MARK: - Decisions
 
+    /// What a rate of addresses counts: an IPv4 address, or the IPv6 network of one customer.
+    private static func group(of request: HTTPRequest) -> String {
+        NetworkAddress(request.peer)?.countingGroup.description ?? request.peer
+    }
+
     /// Lets a request to an endpoint of the main listener pass, or not.
     /// - Returns: the name of its key; nil without one.
     /// - Throws: `.rateLimited`, `.unauthorized` or `.forbidden`.
     @discardableResult
     func admit(_ request: HTTPRequest, to match: Router.Match) throws(Problem) -> String? {
         guard let role = match.role else { return nil }
-        if let addresses, let wait = addresses.withLock({ $0.take(request.peer, now: now()) }) {
+        if let addresses, let wait = addresses.withLock({ $0.take(Self.group(of: request), now: now()) }) {
             throw refuse(.addressRate, Problem(.rateLimited, "too many from this address", retryAfter: wait))
         }
         if let ring = ring.withLock({ $0 }) { return try admit(request, as: role, ring) }

@@ -84,8 +84,9 @@ extension ComputeWorker {
             }
         case .erase:
             try submit(.erase(user: id), job, clock) { (result) throws(Problem) in
-                let outcome = try Self.outcome(result)
+                // First of all: it may be durable although forgetting its traces in the log has failed.
                 service.forget(user: id)
+                let outcome = try Self.outcome(result)
                 guard outcome.isFound else { throw Problem(.unknownUser) }
                 service.audit("user deleted", user: id, job)
                 return service.emptyResponse(requestID: job.requestID)

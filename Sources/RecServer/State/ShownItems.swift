@@ -91,6 +91,16 @@ final class ShownItems: Sendable {
         }
     }
 
+    /// Forgets everything.
+    func removeAll() {
+        state.withLock { state in
+            while let last = state.users.last {
+                state.users.remove(last.key)
+                state.byteCount -= last.value.byteCount
+            }
+        }
+    }
+
     /// Remembers items that were sent to the user.
     /// - Parameter key: of a first page, which the next one is to be near; nil for one behind it.
     func note(_ ids: [String], to user: String, _ key: PageKey?, now: Double) {

@@ -106,6 +106,13 @@ final class Slates: Sendable {
         }
     }
 
+    /// Lets go of all slates.
+    func removeAll() {
+        state.withLock { state in
+            for id in state.entries.entries.map(\.key) { remove(id, .cleared, &state) }
+        }
+    }
+
     // MARK: Versions that go
 
     /// Turns all slates of a version into text, those used last first, and from now on every new one; it is

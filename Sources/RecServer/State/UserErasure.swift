@@ -12,6 +12,14 @@ extension RecommendService {
         shown.remove(user: user)
     }
 
+    /// Forgets everybody, as any of them may have been erased by another process. Any thread.
+    func forgetAll() {
+        erasures.add()
+        for version in registry.versions { version.histories?.removeAll() }
+        slates.removeAll()
+        shown.removeAll()
+    }
+
     /// Writes down that something of a user was deleted, whatever the log's level is.
     func audit(_ what: String, user: String, _ job: Job) {
         var audit = logger
