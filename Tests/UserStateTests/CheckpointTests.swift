@@ -15,6 +15,7 @@ import Testing
             """
         let writer = try SQLiteConnection(path: path, access: .readWrite)
         try StateSchema.configure(writer)
+        try writer.execute("PRAGMA journal_mode = WAL")
         try writer.execute("CREATE TABLE page (id INTEGER PRIMARY KEY, content BLOB)")
         try writer.execute(more)
         let reader = try SQLiteConnection(path: path, access: .readOnly)
@@ -26,7 +27,8 @@ import Testing
         let later = try SQLiteConnection(path: path, access: .readOnly)
         #expect(try later.integer("SELECT count(*) FROM page") == 120)
         #expect(
-            try later.integer("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'") == 0)
+            try later.integer("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+                == 0)
         try reader.execute("COMMIT")
     }
 }
