@@ -1,10 +1,16 @@
 // Sources: Sources/HTTP/ASCII.swift Sources/HTTP/ByteArray.swift Sources/HTTP/ChunkedDecoder.swift
 // Sources: Sources/HTTP/HTTP1Head.swift
 // Sources: Sources/HTTP/HTTP1Parser.swift Sources/HTTP/HTTP1Writer.swift
-// Sources: Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift
+// Sources: Sources/HTTP/HTTPError.swift Sources/HTTP/HTTPHeaders.swift Sources/HTTP/ClientCertificate.swift
 // Sources: Sources/HTTP/HTTPLimits.swift Sources/HTTP/HTTPRequest.swift
 // Sources: Sources/HTTP/HTTPResponse.swift Sources/HTTP/PercentDecoding.swift
 // Sources: Tests/HTTPTests/HTTP1Property.swift
+
+/// What errors name; here nothing listens.
+public enum HTTPListener {
+    /// An address.
+    public enum Address: Sendable, Equatable {}
+}
 
 /// One input: it is parsed as requests however it is cut, decoded as a query, and written as a header.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -11,9 +11,12 @@ import Threading
         let (ours, theirs) = try ProcessChannel.pair()
         let script =
             "test \"$A\" = 'x y' && test \"$#\" = 1 && test -z \"$HOME\" && printf y >&\(theirs.descriptor)"
-        let child = try ChildProcess(
-            path: "/bin/sh", arguments: ["sh", "-c", script, "sh", "one"], environment: ["A=x y"],
-            descriptors: [theirs.descriptor])
+        // Not sh: its redirections end at descriptor 9.
+        let child = try withExtendedLifetime(theirs) {
+            try ChildProcess(
+                path: "/bin/bash", arguments: ["bash", "-c", script, "bash", "one"], environment: ["A=x y"],
+                descriptors: [theirs.descriptor])
+        }
         #expect(ours.receive(within: .seconds(60)) == .byte(UInt8(ascii: "y")))
         Self.awaitEnd(child)
         #expect(child.hasEnded)
