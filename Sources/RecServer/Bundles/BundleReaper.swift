@@ -33,7 +33,8 @@ final class BundleReaper: Sendable {
             while let digest = Self.freeNext(queue, slates, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
                 ProcessMemory.trim()
-                waiting.withLock { $0.removeAll { $0.digest == digest } }
+                // Not in place: a scrape may have the list, and the thread sanitizer does not see who had it last.
+                waiting.withLock { $0 = $0.filter { $0.digest != digest } }
                 logger.info("a version was freed", metadata: ["sha256": "\(digest)"])
             }
         }
@@ -68,12 +69,10 @@ final class BundleReaper: Sendable {
 
     /// Takes over a version that the registry has let go of; never waits.
     func retire(_ bundle: LoadedBundle) {
-        waiting.withLock {
-            $0.append(
-                Draining(
-                    modelVersion: bundle.modelVersion, digest: bundle.digest, path: bundle.path,
-                    byteCount: bundle.byteCount, since: WallClock.nanoseconds))
-        }
+        let draining = Draining(
+            modelVersion: bundle.modelVersion, digest: bundle.digest, path: bundle.path,
+            byteCount: bundle.byteCount, since: WallClock.nanoseconds)
+        waiting.withLock { $0 = $0 + [draining] }
         _ = queue.offer(bundle)
     }
 
