@@ -33,7 +33,8 @@ final class BundleReaper: Sendable {
             while let digest = Self.freeNext(queue, slates, closing) {
                 // Before the list is shortened: whoever waits for that wants the memory.
                 ProcessMemory.trim()
-                // Not in place: a scrape may have the list, and the thread sanitizer does not see who had it last.
+                // Not in place: a scrape may have the list, and the thread sanitizer does not see that it
+                // has let go of it.
                 waiting.withLock { $0 = $0.filter { $0.digest != digest } }
                 logger.info("a version was freed", metadata: ["sha256": "\(digest)"])
             }
