@@ -14,6 +14,8 @@ final class Server: Sendable {
     let notifier = ServiceNotifier()
     /// What another process has left to this one, if any has.
     let takeover: Takeover?
+    /// An upgrade waits for the end of the process before this one.
+    let upgradeIsWanted = Lock(false)
     private let startedAt = WallClock.nanoseconds
     let counters = CountersSource()
 
@@ -75,7 +77,8 @@ final class Server: Sendable {
         var parts = try makeParts()
         // Where another process serves, this one does not before its bundle is loaded.
         if takeover == nil { try listen(&parts) }
-        switch try loadOrSignal(parts.loads) {
+        var wantsUpgrade = false
+        switch try loadOrSignal(parts.loads, &wantsUpgrade) {
         case .ended(let summary) where summary.refusal != nil: return giveUp(parts)
         case .ended(let summary):
             if let takeover {
@@ -98,6 +101,7 @@ final class Server: Sendable {
                 parts.servers, users: service.users, notifier: notifier,
                 limit: .seconds(configuration.integer("upgrade_timeout_s")),
                 failures: service.metrics.upgradesFailed, logger: logger)
+            if wantsUpgrade { begin(upgrade) }
             try waitForEnd(parts.loads, upgrade)
             // It holds the channel whose end tells the new process that this one has ended.
             return withExtendedLifetime(upgrade) { upgrade.isDone ? leave(parts) : drain(parts) }
@@ -146,7 +150,8 @@ final class Server: Sendable {
     }
 
     /// Loads on a thread of its own, so that a signal ends the process also while a large bundle is read.
-    private func loadOrSignal(_ loads: BundleLoads) throws -> FirstLoad {
+    /// - Parameter wantsUpgrade: set when an upgrade is asked for as soon as the bundle serves.
+    private func loadOrSignal(_ loads: BundleLoads, _ wantsUpgrade: inout Bool) throws -> FirstLoad {
         let outcome = Lock<BundleLoads.Summary?>(nil)
         _ = loads.begin(.init(path: configuration.text("bundle"))) { result in
             let summary = result.summary
@@ -162,6 +167,7 @@ final class Server: Sendable {
             case .terminate, .interrupt: return service.registry.isReady ? .endedBySignal : .interrupted
             case .hangUp: reload(loads)
             case .reopenLogs: service.accessLog?.reopen()
+            case .upgrade where service.registry.isReady: wantsUpgrade = true
             case .upgrade: logger.warning("no upgrade before the bundle serves")
             case .woken, nil: continue
             }

@@ -14,17 +14,27 @@ extension Server {
                 upgrade.cancel()
                 return
             case .reopenLogs: service.accessLog?.reopen()
-            case .upgrade:
-                // Two processes share the user state, never three.
-                if takeover?.isOver ?? true {
-                    upgrade.begin()
-                } else {
-                    logger.warning("no upgrade before the process that was here before has ended")
+            case .upgrade: begin(upgrade)
+            case .woken:
+                if upgrade.isDone { return }
+                let isDue = upgradeIsWanted.withLock { wanted in
+                    defer { wanted = false }
+                    return wanted
                 }
-            case .woken: if upgrade.isDone { return }
+                if isDue { begin(upgrade) }
             case nil: continue
             }
         }
+    }
+
+    /// What SIGUSR2 asks for. Two processes share the user state, never three.
+    func begin(_ upgrade: Upgrade) {
+        upgradeIsWanted.withLock { $0 = true }
+        guard takeover?.isOver ?? true else {
+            return logger.info("the upgrade begins when the process that was here before has ended")
+        }
+        upgradeIsWanted.withLock { $0 = false }
+        upgrade.begin()
     }
 
     /// What SIGHUP asks for.

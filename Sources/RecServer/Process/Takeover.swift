@@ -54,6 +54,7 @@ final class Takeover: Sendable {
             users?.own()
             ended()
             over.withLock { $0 = true }
+            Signals.wake()
             logger.info("the old process has ended", metadata: ["pid": "\(parent)"])
         }
         thread.withLock { $0 = waiting }
