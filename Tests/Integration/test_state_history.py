@@ -200,6 +200,8 @@ class StateHistory(harness.Case):
             self.assertEqual(daemon.send("PUT", "/users/" + user, {"features": {"country": country}}).status, 200)
             daemon.events(*[event(user, i, item, timestamp=now) for i in range(500 if user == "fr" else 400)])
         self.wait_for(lambda: self.ids(daemon.recommend())[0] == rare)
+        # They are counted a little after they are durable, the later user's after the earlier one's.
+        self.wait_for(lambda: self.ids(daemon.recommend(user={"country": "DE"}))[0] == german)
         cold = daemon.recommend(user={"country": "DE"})
         self.assertEqual((cold["score_kind"], self.ids(cold)[0]), ("popularity", german))
         # Kept features count as the request's do.
